@@ -1,0 +1,50 @@
+"""What must be in place before transformers, torchvision or vLLM are imported. Import this module first.
+
+Its import does the work (once per process), because every one of these is read at the import of another library:
+
+- torchvision's ordinary wheel is built for CUDA. On a CPU-only torch its import fails with "operator torchvision::nms
+  does not exist", and transformers' Qwen processors need it. Declaring the two operators it looks up is enough.
+- vLLM on CPU keeps a core for itself and sizes its cache by the machine; on a small machine both cost more than they give.
+- The engine has to live in this process: the trainer hands it weights, and paired decoding steps it by hand.
+"""
+
+import importlib.util
+import os
+import sys
+
+import torch
+
+HAS_CUDA = torch.cuda.is_available()
+
+
+def _cure_torchvision() -> None:
+    """Declares torchvision's missing operators, only where torch has no CUDA and the import fails without them."""
+    if torch.version.cuda or importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]  # half-imported
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+def _set_defaults(**variables: str) -> None:
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
+def available_cores() -> list[int]:
+    """The CPU cores this process may run on."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+_set_defaults(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", TOKENIZERS_PARALLELISM="false")
+if not HAS_CUDA:
+    _set_defaults(
+        VLLM_CPU_OMP_THREADS_BIND=",".join(map(str, available_cores())),
+        VLLM_CPU_NUM_OF_RESERVED_CPU="0",
+        VLLM_CPU_KVCACHE_SPACE="1",
+    )
+_cure_torchvision()
