@@ -3,8 +3,11 @@
 Letters: H hint levels (`num_levels`, the paper's M), L reasoning steps of a sample, G completions per group.
 """
 
+import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 
 def num_hint_steps(num_steps: int, level: int, num_levels: int) -> int:
@@ -40,3 +43,38 @@ def chosen_level(accuracy_HG: Sequence[Sequence[float] | None]) -> int:
         if accuracy_G is not None and any(accuracy == 1.0 for accuracy in accuracy_G):
             return level
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class HintLevel:
+    """One level of one sample: `num_steps` of its reasoning steps are given, which read `text`."""
+
+    level: int
+    num_steps: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HintPolicy:
+    """How much of a reasoning is given (METHOD section 1; the paper's ablations).
+
+    kind      adaptive: levels 0..M-1, lowest first | fixed: always `ratio` | random: a new ratio each time | none
+    """
+
+    kind: Literal["adaptive", "fixed", "random", "none"] = "adaptive"
+    num_levels: int = 3
+    ratio: float = 0.0
+
+    def levels(self, steps: Sequence[str], *, key: str) -> tuple[HintLevel, ...]:
+        """The levels to try for a sample, lowest first; `key` seeds the random ratio (run, step and sample).
+
+        A level that would give the very hint of the one below it is left out: sampling the same prompt again is not a
+        higher level. So a sample with one step has level 0 alone.
+        """
+        if self.kind == "adaptive":
+            counts = [num_hint_steps(len(steps), level, self.num_levels) for level in range(self.num_levels)]
+            kept = [level for level, count in enumerate(counts) if level == 0 or count > counts[level - 1]]
+            return tuple(HintLevel(level, counts[level], hint_prefix(steps, counts[level])) for level in kept)
+        ratio = {"none": 0.0, "fixed": self.ratio, "random": random.Random(key).random()}[self.kind]
+        count = num_steps_at_ratio(len(steps), ratio)
+        return (HintLevel(0, count, hint_prefix(steps, count)),)
