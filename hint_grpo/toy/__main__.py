@@ -1,0 +1,52 @@
+"""`python -m hint_grpo.toy DIR`: writes the toy world and says what to try with it."""
+
+import argparse
+from pathlib import Path
+
+from hint_grpo.errors import UserError, run_main
+
+NEXT = """
+Next:
+  torchrun --nproc_per_node=1 train_model.py --model_name_or_path {root}/Qwen2.5-VL-toy --data_path {root}/LLaVA-CoT-100k \\
+      --dataset_name LLaVA-CoT-100k --num_groups 3 --num_generations 4 --max_completion_length 96 --max_steps 20 \\
+      --learning_rate 1e-4 --output_dir output/toy
+  python test_model.py --model_path {root}/Qwen2.5-VL-toy --data_path {root}/Geo170K \\
+      --prompt_path {root}/geoqa_test_prompts.jsonl --scale 0.0 0.8 --max_new_tokens 128"""
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m hint_grpo.toy", description=__doc__)
+    parser.add_argument("directory", type=Path, help="where to write; made when missing")
+    parser.add_argument("--num_train", type=int, default=320, help="training records (default 320)")
+    parser.add_argument("--num_test", type=int, default=60, help="test questions (default 60)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other tasks and pictures")
+    parser.add_argument("--random_weights", action="store_true", help="models that have learned nothing")
+    arguments = parser.parse_args()
+    if arguments.num_train < 1 or arguments.num_test < 1:
+        raise UserError("--num_train and --num_test want a number of at least 1")
+    if arguments.directory.exists() and not arguments.directory.is_dir():
+        raise UserError(f"{arguments.directory} is a file; name a directory to write the toy world to")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse()
+    from hint_grpo.toy.world import build_world  # heavy: only once the flags are known to be good
+
+    world = build_world(
+        arguments.directory,
+        num_train=arguments.num_train,
+        num_test=arguments.num_test,
+        warm=not arguments.random_weights,
+        seed=arguments.seed,
+    )
+    for family, directory in world.models.items():
+        size = sum(file.stat().st_size for file in directory.iterdir()) / 1e6
+        print(f"{directory}: {family} in miniature, {size:.1f} MB")
+    print(f"{world.train_data}: {arguments.num_train} records and a few of other folders")
+    print(f"{world.test_prompts}: {arguments.num_test} questions, pictures under {world.test_data}")
+    print(NEXT.format(root=arguments.directory))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,149 @@
+"""Toy models with the real architectures: Qwen2.5-VL and Qwen2-VL in 1.3 million parameters.
+
+Same classes, processor, special tokens, chat template and generation config as the real ones, so that transformers, vLLM,
+TRL and DeepSpeed treat them alike. Sizes obey two limits: vLLM's CPU attention refuses a head_dim of 16 (32 works), and
+mrope_section has to add up to head_dim / 2.
+"""
+
+import hint_grpo.stack  # noqa: F401  # isort: skip
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoProcessor,
+    GenerationConfig,
+    PreTrainedModel,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from hint_grpo.toy import tokenizer as toy_tokenizer
+
+Family = Literal["Qwen2.5-VL", "Qwen2-VL"]
+FAMILIES: tuple[Family, ...] = ("Qwen2.5-VL", "Qwen2-VL")
+WEIGHTS = Path(__file__).parent / "weights"
+CONTEXT_LENGTH = 2048
+
+_TEXT = {
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": CONTEXT_LENGTH,
+    "rms_norm_eps": 1e-6,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+    "tie_word_embeddings": True,
+}
+_VISION: dict[Family, dict[str, Any]] = {
+    "Qwen2.5-VL": {
+        "depth": 2,
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_heads": 4,
+        "out_hidden_size": 128,
+        "fullatt_block_indexes": [1],
+    },
+    "Qwen2-VL": {"depth": 2, "embed_dim": 128, "hidden_size": 128, "mlp_ratio": 2, "num_heads": 4},
+}
+# What the instruct models ship: two end tokens, and for Qwen2.5-VL a repetition penalty.
+_GENERATION: dict[Family, dict[str, float]] = {
+    "Qwen2.5-VL": {"repetition_penalty": 1.05, "temperature": 1e-6},
+    "Qwen2-VL": {"temperature": 0.01, "top_p": 0.001, "top_k": 1},
+}
+
+
+def model_directory(root: Path, family: Family) -> Path:
+    return root / f"{family}-toy"
+
+
+def _token_ids(tokenizer: Any) -> dict[str, int]:
+    names = {
+        "image_token_id": toy_tokenizer.IMAGE_PAD,
+        "video_token_id": toy_tokenizer.VIDEO_PAD,
+        "vision_start_token_id": toy_tokenizer.VISION_START,
+        "vision_end_token_id": toy_tokenizer.VISION_END,
+        "bos_token_id": toy_tokenizer.END_OF_TEXT,
+        "eos_token_id": toy_tokenizer.TURN_END,
+    }
+    return {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+
+
+def toy_config(family: Family, tokenizer: Any) -> Qwen2_5_VLConfig | Qwen2VLConfig:
+    config_class = Qwen2_5_VLConfig if family == "Qwen2.5-VL" else Qwen2VLConfig
+    ids = _token_ids(tokenizer)
+    text = {**_TEXT, "vocab_size": len(tokenizer), "bos_token_id": ids["bos_token_id"], "eos_token_id": ids["eos_token_id"]}
+    return config_class(text_config=text, vision_config=_VISION[family], tie_word_embeddings=True, **ids)
+
+
+def toy_processor(family: Family) -> Qwen2_5_VLProcessor | Qwen2VLProcessor:
+    """Qwen's processor, with the smallest picture allowed lowered to one of 56 x 56 pixels as in the real ones."""
+    processor_class = Qwen2_5_VLProcessor if family == "Qwen2.5-VL" else Qwen2VLProcessor
+    tokenizer = toy_tokenizer.load_tokenizer()
+    return processor_class(
+        Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=toy_tokenizer.CHAT_TEMPLATE
+    )
+
+
+def new_model(family: Family, seed: int = 0) -> PreTrainedModel:
+    """A model with random weights (float32)."""
+    tokenizer = toy_tokenizer.load_tokenizer()
+    model_class = Qwen2_5_VLForConditionalGeneration if family == "Qwen2.5-VL" else Qwen2VLForConditionalGeneration
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = model_class(toy_config(family, tokenizer))
+    model.generation_config = _generation_config(family, tokenizer)
+    return model.float()
+
+
+def _generation_config(family: Family, tokenizer: Any) -> GenerationConfig:
+    end, padding = (tokenizer.convert_tokens_to_ids(t) for t in (toy_tokenizer.TURN_END, toy_tokenizer.END_OF_TEXT))
+    return GenerationConfig(
+        bos_token_id=padding, pad_token_id=padding, eos_token_id=[end, padding], do_sample=True, **_GENERATION[family]
+    )
+
+
+def weights_file(family: Family) -> Path:
+    return WEIGHTS / f"{family}-toy.safetensors"
+
+
+def save_weights(model: PreTrainedModel, file: Path) -> None:
+    """bfloat16, without the tied output matrix."""
+    tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in model.named_parameters()}
+    save_file(tensors, str(file))
+
+
+def load_weights(model: PreTrainedModel, file: Path) -> None:
+    """Strict in names and shapes: shipped weights that do not fit the code have to be found out, not skipped."""
+    tensors = load_file(str(file))
+    parameters = dict(model.named_parameters())
+    if parameters.keys() != tensors.keys():
+        raise ValueError(f"{file} does not hold this model: {sorted(parameters.keys() ^ tensors.keys())[:4]} ..")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def warmed_up_model(family: Family) -> PreTrainedModel:
+    """The model with the shipped weights."""
+    model = new_model(family)
+    load_weights(model, weights_file(family))
+    return model
+
+
+def save_model(root: Path, family: Family, *, warm: bool = True, seed: int = 0) -> Path:
+    """Writes ROOT/<family>-toy: weights, configs, processor, tokenizer and chat template, as a download has them."""
+    directory = model_directory(root, family)
+    model = warmed_up_model(family) if warm and weights_file(family).exists() else new_model(family, seed)
+    model.save_pretrained(directory)
+    toy_processor(family).save_pretrained(directory)
+    AutoProcessor.from_pretrained(directory)  # a processor that does not load again is no use to anyone
+    return directory

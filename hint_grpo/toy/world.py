@@ -1,0 +1,85 @@
+"""Writes a toy world: models and data in the layouts of the real downloads, so that every published command runs on it.
+
+    DIR/Qwen2.5-VL-toy/  DIR/Qwen2-VL-toy/          models with processor, tokenizer, chat template
+    DIR/LLaVA-CoT-100k/train.jsonl                  training records, with the download's irregularities
+    DIR/LLaVA-CoT-100k/{geoqa+,CLEVR_v1.0,coco,sqa}/..   their pictures
+    DIR/Geo170K/images/test/*.png                   test pictures
+    DIR/geoqa_test_prompts.jsonl                    test questions
+
+The same arguments give the same bytes.
+"""
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from hint_grpo.toy import pictures, records, tasks
+from hint_grpo.toy.models import FAMILIES, Family, save_model
+
+NUM_TRAIN, NUM_TEST = 320, 60
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where everything of a toy world lies."""
+
+    root: Path
+    models: dict[Family, Path]
+    train_data: Path  # what --data_path wants in training
+    test_data: Path  # what --data_path wants in evaluation
+    test_prompts: Path  # --prompt_path
+
+
+def build_world(
+    directory: Path,
+    *,
+    num_train: int = NUM_TRAIN,
+    num_test: int = NUM_TEST,
+    families: Sequence[Family] = FAMILIES,
+    warm: bool = True,
+    seed: int = 0,
+) -> World:
+    """Writes everything under `directory`; `warm=False` gives models with random weights."""
+    train, test = directory / "LLaVA-CoT-100k", directory / "Geo170K"
+    write_training_data(train, num_train, seed)
+    prompts = write_test_data(directory, num_test, seed)
+    models = {family: save_model(directory, family, warm=warm, seed=seed) for family in families}
+    return World(directory, models, train, test, prompts)
+
+
+def write_training_data(root: Path, count: int, seed: int) -> Path:
+    """`count` usable records, and after them a few of other folders that a geometry run leaves out."""
+    lines = []
+    for index, task in enumerate(tasks.make_tasks(f"train-{seed}", count)):
+        rng = random.Random(f"train-{seed}/{index}/record")
+        record = records.training_record(task, index, rng)
+        _save(pictures.draw(task.picture, rng), root / record["image"])
+        lines.append(record)
+    for index, record in enumerate(records.foreign_records()):
+        _save(Image.new("RGB", (84, 84), (60 + 40 * index, 120, 160)), root / record["image"])
+        lines.append(record)
+    return _write_lines(root / "train.jsonl", lines)
+
+
+def write_test_data(root: Path, count: int, seed: int) -> Path:
+    rows = []
+    for index, task in enumerate(tasks.make_tasks(f"test-{seed}", count)):
+        rows.append(records.test_row(task, index))
+        _save(pictures.draw(task.picture, random.Random(f"test-{seed}/{index}/picture")), root / rows[-1]["image_path"])
+    return _write_lines(root / "geoqa_test_prompts.jsonl", rows)
+
+
+def _save(image: Image.Image, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image.save(file)
+
+
+def _write_lines(file: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return file
