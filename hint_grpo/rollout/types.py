@@ -35,6 +35,7 @@ class Turn:
     prompt: EncodedPrompt
     begun: str
     begun_ids: list[int]
+    hint_tokens: int
     seed: int
 
 

@@ -1,0 +1,204 @@
+"""The command line of train_model.py: dataclasses over TRL's, every field with help, every mistake with its cure.
+
+Three things differ from TRL so that the published commands mean what they say: `--per_device_train_batch_size` counts
+prompts (TRL: completions), `--max_prompt_length` exists, and `--torch_dtype` is another name of `--dtype`.
+"""
+
+import importlib.util
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers.utils import is_flash_attn_2_available
+from trl import GRPOConfig, ModelConfig, TrlParser
+
+import hint_grpo.stack  # noqa: F401
+from hint_grpo.errors import UserError
+from hint_grpo.hints import HintPolicy
+from hint_grpo.scoring.rewards import REWARD_NAMES
+
+
+@dataclass
+class ScriptArguments:
+    """What to train on, and what counts as right."""
+
+    data_path: str = field(
+        default="", metadata={"help": "Folder that holds the data set (LLaVA-CoT-100k as downloaded)."}
+    )
+    dataset_name: str = field(
+        default="LLaVA-CoT-100k",
+        metadata={"help": "LLaVA-CoT-100k, or the name of your own .jsonl file (in --data_path, or a full path)."},
+    )
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["accuracy"],
+        metadata={"help": "Rewards, added up: " + ", ".join(REWARD_NAMES) + ". Accuracy alone decides the hint level."},
+    )
+    scorer: Literal["strict", "paper"] = field(
+        default="strict",
+        metadata={"help": "strict: only the last <answer> counts; paper: math_verify over the whole completion."},
+    )
+    keep_multiple_choice: bool = field(
+        default=False, metadata={"help": "Ablation: leave multiple-choice questions as they are."}
+    )
+    image_prefixes: list[str] = field(
+        default_factory=lambda: ["geoqa+/", "CLEVR_v1.0/"],
+        metadata={"help": "Which image folders of LLaVA-CoT-100k are used; the paper's are the two geometry ones."},
+    )
+    torch_dtype: str | None = field(default=None, metadata={"help": "Same as --dtype (the published commands' name)."})
+    check_data: bool = field(
+        default=False, metadata={"help": "Open every image, tokenise every prompt, report, and stop before training."}
+    )
+    skip_bad: bool = field(
+        default=False, metadata={"help": "With --check_data: exit code 0 although some samples would be skipped."}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.data_path:
+            raise UserError(
+                "--data_path is missing: give the folder of LLaVA-CoT-100k (the one that holds train.jsonl)"
+            )
+        if not Path(self.data_path).is_dir():
+            raise UserError(f"--data_path {self.data_path} is not a folder; give the one that holds train.jsonl")
+        unknown = [name for name in self.reward_funcs if name not in REWARD_NAMES]
+        if unknown or not self.reward_funcs:
+            raise UserError(
+                f"unknown reward {', '.join(unknown) or '(none)'}: --reward_funcs takes {', '.join(REWARD_NAMES)}"
+            )
+
+
+@dataclass
+class HintGRPOConfig(GRPOConfig):
+    """GRPOConfig with the hints, and with the paper's constants (METHOD section 1) where TRL's defaults differ."""
+
+    # The paper's constants.
+    beta: float = field(default=0.04, metadata={"help": "Weight of the KL term (k3) to the reference model."})
+    loss_type: str = field(default="grpo", metadata={"help": "Mean over a completion's tokens, then over completions."})
+    temperature: float = field(default=0.9, metadata={"help": "Sampling temperature."})
+    num_generations: int | None = field(default=4, metadata={"help": "G, completions per group."})
+    max_completion_length: int | None = field(default=768, metadata={"help": "Longest completion, in sampled tokens."})
+    num_train_epochs: float = field(default=2.0, metadata={"help": "Epochs."})
+    # Never drops a completion. On-policy in exact arithmetic the ratio is 1, as in the paper.
+    vllm_importance_sampling_mode: str = field(
+        default="token_truncate", metadata={"help": "How vLLM's rounding is corrected for (see TRL)."}
+    )
+    # vLLM serves from this process until a server is asked for.
+    vllm_mode: str = field(default="colocate", metadata={"help": "colocate: vLLM in the trainer's process."})
+    output_dir: str | None = field(default="output/hint_grpo", metadata={"help": "Checkpoints, ledger and plots."})
+    logging_steps: float = field(default=1, metadata={"help": "Log every so many steps."})
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "wandb, tensorboard or none."})
+    log_completions: bool = field(
+        default=True, metadata={"help": "Keep each step's completions as a table (parquet) in OUTPUT_DIR/completions."}
+    )
+    num_completions_to_print: int | None = field(default=0, metadata={"help": "Completions to print at each log."})
+
+    # This project's own.
+    num_groups: int = field(default=3, metadata={"help": "M, number of hint levels; 1 is plain GRPO."})
+    hint_policy: Literal["adaptive", "fixed", "random", "none"] = field(
+        default="adaptive",
+        metadata={"help": "adaptive (the method), fixed ratio, random ratio, or no hint (plain GRPO)."},
+    )
+    hint_ratio: float | None = field(default=None, metadata={"help": "The ratio of --hint_policy fixed, in [0, 1)."})
+    hint_injection: Literal["answer", "query"] = field(
+        default="answer", metadata={"help": "The hint begins the model's answer (the method) or ends the question."}
+    )
+    escalation: Literal["lazy", "eager"] = field(
+        default="lazy",
+        metadata={"help": "lazy: a level only where the one below failed; eager: all levels in one call."},
+    )
+    max_prompt_length: int = field(
+        default=8192,
+        metadata={"help": "Longest prompt in tokens, image included; longer ones are skipped and counted."},
+    )
+    max_pixels: int | None = field(
+        default=None, metadata={"help": "Larger pictures are scaled down to this many pixels."}
+    )
+    # Set by __post_init__: what --per_device_train_batch_size said.
+    prompts_per_device: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._check()
+        self.prompts_per_device = self.per_device_train_batch_size
+        self.per_device_train_batch_size *= self.num_generations or 1
+        if self.deepspeed:
+            _use_gloo_on_cpu(self)
+        super().__post_init__()
+
+    def _check(self) -> None:
+        """Every mistake that needs no model to see."""
+        if self.num_groups < 1:
+            raise UserError(f"--num_groups {self.num_groups}: give 1 (plain GRPO) or more hint levels (the paper: 3)")
+        if not self.num_generations or self.num_generations < 2:
+            raise UserError(
+                f"--num_generations {self.num_generations}: a group needs 2 or more completions (the paper: 4)"
+            )
+        if self.per_device_train_batch_size < 1:
+            raise UserError(f"--per_device_train_batch_size {self.per_device_train_batch_size}: give 1 or more prompts")
+        if self.hint_policy == "fixed" and (self.hint_ratio is None or not 0 <= self.hint_ratio < 1):
+            raise UserError("--hint_policy fixed needs --hint_ratio in [0, 1), such as 0.5")
+        if self.hint_policy != "fixed" and self.hint_ratio is not None:
+            raise UserError(f"--hint_ratio goes with --hint_policy fixed, not with {self.hint_policy}")
+        if self.eval_strategy != "no":
+            raise UserError("--eval_strategy: use no; checkpoints are evaluated by test_model.py")
+        if self.use_vllm and importlib.util.find_spec("vllm") is None:
+            raise UserError("--use_vllm true needs vLLM: pip install -r requirements.txt, or say --use_vllm false")
+        if self.use_vllm and self.vllm_mode != "colocate":
+            raise UserError(f"--vllm_mode {self.vllm_mode} is not supported yet: use colocate")
+        if self.use_vllm and self.vllm_tensor_parallel_size != 1:
+            raise UserError("--vllm_tensor_parallel_size must be 1: every rank has its own engine")
+        if self.deepspeed and isinstance(self.deepspeed, str) and not Path(self.deepspeed).is_file():
+            raise UserError(
+                f"--deepspeed {self.deepspeed} does not exist; local_scripts/ holds the project's configurations"
+            )
+        if self.max_prompt_length < 1 or (self.max_completion_length or 0) < 1:
+            raise UserError("--max_prompt_length and --max_completion_length must be 1 or more")
+
+    @property
+    def policy(self) -> HintPolicy:
+        levels = self.num_groups if self.hint_policy == "adaptive" else 1
+        return HintPolicy(self.hint_policy, levels, self.hint_ratio or 0.0)
+
+
+def _use_gloo_on_cpu(config: HintGRPOConfig) -> None:
+    """DeepSpeed under torchrun on CPU: without a configured state transformers takes the world for one process."""
+    if torch.cuda.is_available() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    from accelerate import PartialState
+
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    PartialState(backend="gloo")
+    os.environ.pop("ACCELERATE_USE_DEEPSPEED")
+    config.accelerator_config = {"use_configured_state": True}
+
+
+def check_model(model: ModelConfig, training: HintGRPOConfig) -> None:
+    """The mistakes about the model that show without loading it."""
+    path = model.model_name_or_path
+    if not path:
+        raise UserError("--model_name_or_path is missing: give a Qwen2-VL or Qwen2.5-VL folder or Hub name")
+    looks_local = path.startswith((".", "/", "~")) or path.endswith("/") or path.count("/") > 1
+    if looks_local and not (Path(path) / "config.json").is_file():
+        raise UserError(f"--model_name_or_path {path} holds no config.json; give the folder of a downloaded model")
+    if (model.attn_implementation or "").startswith("flash_attention") and not is_flash_attn_2_available():
+        raise UserError(
+            f"--attn_implementation {model.attn_implementation} needs flash-attn: pip install flash-attn "
+            "--no-build-isolation (it is built against your torch), or use --attn_implementation sdpa, or a kernel from "
+            "the Hub: --attn_implementation kernels-community/flash-attn2 (pip install kernels)"
+        )
+    if training.gradient_checkpointing and model.use_peft:
+        training.gradient_checkpointing_kwargs = training.gradient_checkpointing_kwargs or {"use_reentrant": False}
+
+
+def parse(arguments: list[str] | None = None) -> tuple[ScriptArguments, HintGRPOConfig, ModelConfig]:
+    """Reads flags and a YAML file (--config). Raises UserError for every mistake of the user's."""
+    parser = TrlParser((ScriptArguments, HintGRPOConfig, ModelConfig))
+    try:
+        parsed: tuple[Any, ...] = parser.parse_args_and_config(arguments)
+    except (ValueError, FileNotFoundError) as error:  # TRL's and transformers' own checks of flags
+        raise UserError(str(error)) from error
+    script, training, model = parsed
+    if script.torch_dtype:
+        model.dtype = script.torch_dtype
+    check_model(model, training)
+    return script, training, model

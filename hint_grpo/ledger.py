@@ -1,0 +1,120 @@
+"""The hint ledger: what happened to each prompt at each step. One record:
+
+    {"step": 12, "id": "geoqa+/5137#0", "level": 1, "hint_steps": 1, "num_steps": 3, "hint_tokens": 24, "valid": true,
+     "rewards": {"0": [0.0, 0.0, 0.0, 0.0], "1": [0.0, 1.0, 0.0, 1.0]}, "accuracy": {"0": [...], "1": [...]},
+     "sampled_tokens": {"0": 201, "1": 160}, "skipped_levels": 0}
+
+`level` is the one trained on; `rewards` (weighted sums) and `accuracy` are those of every level tried. Metrics and plots are
+computed from records alone, so that a figure can be made again from the file.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hint_grpo.rollout.types import Group, Rollout
+
+Record = dict[str, Any]
+FILE_NAME = "hint_ledger.jsonl"
+
+
+def is_valid(rewards_G: Sequence[float]) -> bool:
+    """Whether a group teaches anything: std(r) != 0 over the completions that have a reward (METHOD: S_valid)."""
+    scored = {reward for reward in rewards_G if not math.isnan(reward)}
+    return len(scored) > 1
+
+
+def weighted_rewards(group: Group, weights_F: Sequence[float]) -> list[float]:
+    """Each completion's reward: the weighted sum over functions; NaN where no function gave one."""
+    totals = []
+    for row_F in group.rewards_GF:
+        given = [weight * reward for weight, reward in zip(weights_F, row_F, strict=True) if not math.isnan(reward)]
+        totals.append(sum(given) if given else math.nan)
+    return totals
+
+
+def make_record(step: int, row: dict[str, Any], rollout: Rollout, weights_F: Sequence[float], skipped: int) -> Record:
+    rewards = {level: weighted_rewards(group, weights_F) for level, group in rollout.groups.items()}
+    turn = rollout.group.turn
+    return {
+        "step": step,
+        "id": row["id"],
+        "level": rollout.chosen,
+        "hint_steps": turn.hint.num_steps,
+        "num_steps": len(row["reasoning_steps"]),
+        "hint_tokens": turn.hint_tokens,
+        "valid": is_valid(rewards[rollout.chosen]),
+        "rewards": {str(level): rewards_G for level, rewards_G in rewards.items()},
+        "accuracy": {str(level): group.accuracy_G for level, group in rollout.groups.items()},
+        "sampled_tokens": {
+            str(level): sum(len(completion.token_ids) for completion in group.completions)
+            for level, group in rollout.groups.items()
+        },
+        "skipped_levels": skipped,
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def metrics(records: Sequence[Record], num_levels: int) -> dict[str, float]:
+    """A step's metrics (METHOD section 1, data utilisation).
+
+    `reward/level_i` is the mean over the prompts that were tried at level i: under lazy escalation those that failed below.
+    """
+    result = {
+        "hint/data_utilization": _mean(record["valid"] for record in records),
+        "hint/data_utilization_level0": _mean(is_valid(record["rewards"]["0"]) for record in records),
+        "hint/mean_level": _mean(record["level"] for record in records),
+        "hint/mean_ratio": _mean(record["hint_steps"] / max(record["num_steps"], 1) for record in records),
+        "hint/never_correct": _mean(1.0 not in record["accuracy"][str(record["level"])] for record in records),
+        "hint/one_step_samples": sum(record["num_steps"] < 2 for record in records),
+        "hint/skipped_levels": sum(record["skipped_levels"] for record in records),
+        "hint/sampled_tokens": sum(sum(record["sampled_tokens"].values()) for record in records),
+    }
+    for level in range(num_levels):
+        tried = [record["rewards"][str(level)] for record in records if str(level) in record["rewards"]]
+        result[f"hint/share_level_{level}"] = _mean(record["level"] == level for record in records)
+        result[f"hint/reward_level_{level}"] = _mean(_mean(rewards_G) for rewards_G in tried)
+    return result
+
+
+def append(path: Path, records: Iterable[Record]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def read(path: Path) -> Iterator[Record]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def start(path: Path, step: int) -> None:
+    """Makes the file fit a run that continues after `step`: later records go; a fresh run moves an old file aside."""
+    if not path.exists():
+        return
+    if step == 0:
+        aside = next(
+            candidate
+            for number in range(1, 10_000)
+            if not (candidate := path.with_name(f"hint_ledger.{number}.jsonl")).exists()
+        )
+        path.rename(aside)
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:  # torn by a kill: it belongs to a step after the checkpoint
+            continue
+        if record["step"] <= step:
+            kept.append(line)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    os.replace(temporary, path)

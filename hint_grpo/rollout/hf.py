@@ -1,0 +1,95 @@
+"""Rollouts by transformers' `generate` on the policy itself: no second copy of the weights, slower than vLLM."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import pad
+
+import hint_grpo.stack  # noqa: F401
+from hint_grpo.rollout.types import OnGroup, Sampled, Turn
+
+
+class TransformersBackend:
+    """Samples round by round: all turns asked for so far in one left-padded batch, G rows each.
+
+    Differs from vLLM in two ways: a prompt waits for its round to end before it goes up a level, and it reports no
+    log-probabilities (the sampler is the policy itself).
+    """
+
+    def __init__(self, trainer: Any, suppressed_ids: list[int]) -> None:
+        self.trainer = trainer
+        self.image_token_id = trainer.model.config.image_token_id
+        args = trainer.args
+        self.config = GenerationConfig(
+            max_new_tokens=args.max_completion_length,
+            do_sample=True,
+            temperature=args.temperature,
+            top_p=args.top_p,
+            top_k=args.top_k,
+            min_p=args.min_p,
+            repetition_penalty=args.repetition_penalty,
+            cache_implementation=args.cache_implementation,
+            suppress_tokens=suppressed_ids or None,
+            pad_token_id=trainer._tokenizer.pad_token_id,
+            bos_token_id=trainer._tokenizer.bos_token_id,
+            eos_token_id=trainer.eos_token_ids,
+            disable_compile=True,
+            **(args.generation_kwargs or {}),
+        )
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        # Gathered once for all rounds: inside, ranks may sample different numbers of rounds without waiting.
+        trainer = self.trainer
+        with (
+            unwrap_model_for_generation(
+                trainer.model_wrapped,
+                trainer.accelerator,
+                gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+            ) as self.model,
+            torch.no_grad(),
+        ):
+            yield
+        del self.model
+
+    def run(self, turns: Sequence[Turn], num_generations: int, on_group: OnGroup) -> None:
+        waiting = list(turns)
+        while waiting:
+            batch, waiting = waiting, []
+            for turn, completions in zip(batch, self._sample(batch, num_generations), strict=True):
+                waiting.extend(on_group(turn, completions))
+
+    def _sample(self, turns: list[Turn], num_generations: int) -> list[list[Sampled]]:
+        inputs = self._inputs(turns, num_generations)
+        # One seed a round: rows of one batch share a generator. The caller's own random state stays as it was.
+        devices = [self.model.device] if self.model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(turns[0].seed)
+            output = self.model.generate(**inputs, generation_config=self.config)
+        rows = output[:, inputs["input_ids"].size(1) :].tolist()
+        completions = [Sampled(self._until_end(row), None) for row in rows]
+        return [completions[i : i + num_generations] for i in range(0, len(completions), num_generations)]
+
+    def _inputs(self, turns: list[Turn], num_generations: int) -> dict[str, torch.Tensor]:
+        device, pad_id = self.model.device, self.trainer._tokenizer.pad_token_id
+        rows = [torch.tensor(turn.prompt.ids + turn.begun_ids) for turn in turns for _ in range(num_generations)]
+        input_ids = pad(rows, padding_value=pad_id, padding_side="left")
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": pad([torch.ones_like(row) for row in rows], padding_value=0, padding_side="left"),
+            "mm_token_type_ids": (input_ids == self.image_token_id).long(),
+        }
+        for key in turns[0].prompt.image_inputs:
+            parts = [turn.prompt.image_inputs[key] for turn in turns for _ in range(num_generations)]
+            inputs[key] = torch.cat(parts)
+        return {key: value.to(device) for key, value in inputs.items()}
+
+    def _until_end(self, row: list[int]) -> list[int]:
+        for position, token in enumerate(row):
+            if token in self.config.eos_token_id:
+                return row[: position + 1]
+        return row

@@ -1,0 +1,85 @@
+"""From a data row to its turns: open the picture, encode the prompt, one turn per hint level that fits.
+
+A row that cannot be used (picture broken, prompt too long) raises `Unusable`; the trainer takes its neighbour instead and
+counts it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hint_grpo.data.images import BadImage, open_image
+from hint_grpo.hints import HintLevel, HintPolicy
+from hint_grpo.prompts import begun_turn, question_with_hint, training_messages
+from hint_grpo.rollout.encode import PromptEncoder
+from hint_grpo.rollout.escalation import turn_seed
+from hint_grpo.rollout.types import EncodedPrompt, Turn
+
+
+class Unusable(Exception):
+    """Why a row cannot be trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnBuilder:
+    """Everything about a prompt that does not change from step to step. Lengths are in tokens."""
+
+    encoder: PromptEncoder
+    policy: HintPolicy
+    injection: Literal["answer", "query"]
+    max_prompt_length: int
+    max_completion_length: int
+    context_length: int
+    run_seed: int
+
+    def turns(self, row: dict[str, Any], *, index: int, step: int) -> tuple[list[Turn], int]:
+        """The row's turns, lowest level first, and how many levels were skipped because they do not fit."""
+        image = self._image(row)
+        levels = self.policy.levels(row["reasoning_steps"], key=f"{self.run_seed}/{step}/{row['id']}")
+        prompt = self._prompt(row, "", image)
+        if len(prompt.ids) > self.max_prompt_length:
+            raise Unusable(f"prompt of {len(prompt.ids)} tokens is over --max_prompt_length {self.max_prompt_length}")
+        turns = [self._turn(row, level, image, prompt, index, step) for level in levels]
+        fitting = [turn for turn in turns if self._fits(turn)]
+        if not fitting or fitting[0].hint.level != levels[0].level:
+            raise Unusable(f"prompt and completion are over the context of {self.context_length} tokens")
+        return fitting, len(turns) - len(fitting)
+
+    def _image(self, row: dict[str, Any]) -> Any:
+        try:
+            return open_image(row["image"])
+        except BadImage as error:
+            raise Unusable(str(error)) from error
+
+    def _prompt(self, row: dict[str, Any], hint: str, image: Any) -> EncodedPrompt:
+        return self.encoder.prompt(training_messages(question_with_hint(row["question"], hint)), image)
+
+    def _turn(
+        self, row: dict[str, Any], level: HintLevel, image: Any, prompt: EncodedPrompt, index: int, step: int
+    ) -> Turn:
+        if self.injection == "query":
+            prompt, begun = (self._prompt(row, level.text, image) if level.text else prompt), begun_turn("")
+        else:
+            begun = begun_turn(level.text)
+        seed = turn_seed(self.run_seed, step, row["id"], level.level)
+        hint_tokens = len(self.encoder.begun(level.text)) if level.text else 0
+        return Turn(index, level, prompt, begun, self.encoder.begun(begun), hint_tokens, seed)
+
+    def _fits(self, turn: Turn) -> bool:
+        return len(turn.prompt.ids) + len(turn.begun_ids) + self.max_completion_length <= self.context_length
+
+
+def usable_turns(
+    builder: TurnBuilder, dataset: Sequence[dict[str, Any]], row: dict[str, Any], *, index: int, step: int
+) -> tuple[dict[str, Any], list[Turn], int, list[str]]:
+    """The row's turns, or those of the next usable row behind it: (row used, turns, skipped levels, reasons why not)."""
+    reasons: list[str] = []
+    for offset in range(len(dataset)):
+        candidate = row if offset == 0 else dataset[(row["row"] + offset) % len(dataset)]
+        try:
+            turns, skipped = builder.turns(candidate, index=index, step=step)
+        except Unusable as reason:
+            reasons.append(f"{candidate['source']}: {reason}")
+            continue
+        return candidate, turns, skipped, reasons
+    raise Unusable(f"none of the {len(dataset)} samples can be used; the last: {reasons[-1]}")

@@ -1,0 +1,167 @@
+"""Rollouts by vLLM in the trainer's own process and on its own GPU (TRL's colocate mode).
+
+Built on TRL's VLLMGeneration, whose walk over the parameters knows ZeRO-3, FSDP and LoRA. It differs from TRL in:
+
+- prompts carry one image placeholder per image: TRL sends them expanded, and vLLM expands them once more (trl issue 6294);
+- weights go through vLLM's own reload path: TRL's `load_weights` fails on vLLM's CPU build, whose weights are repacked;
+- the engine has the trainer's dtype, and never samples a vision token;
+- the engine is stepped here, so that a prompt goes up a level when its own group is done, while others are sampled.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from trl.generation.vllm_generation import VLLMGeneration, ensure_master_addr_port
+from vllm import LLM, SamplingParams
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+from vllm.sampling_params import RequestOutputKind
+
+import hint_grpo.stack
+from hint_grpo.rollout.types import OnGroup, Sampled, Turn
+
+NEVER = -100.0  # logit bias; vLLM's bound for it
+
+
+class ColocatedVLLM(VLLMGeneration):
+    """A `RolloutBackend` over an in-process vLLM engine."""
+
+    def __init__(self, trainer: Any, suppressed_ids: list[int], *, context_length: int, max_num_seqs: int) -> None:
+        self.suppressed_ids = suppressed_ids
+        self.max_pixels = trainer.args.max_pixels
+        args = trainer.args
+        super().__init__(
+            model=trainer.model,
+            accelerator=trainer.accelerator,
+            processing_class=trainer.processing_class,
+            mode="colocate",
+            gpu_memory_utilization=args.vllm_gpu_memory_utilization,
+            max_model_length=context_length,
+            max_num_seqs=max_num_seqs,
+            enable_sleep_mode=args.vllm_enable_sleep_mode,
+            model_impl=args.vllm_model_impl,
+            trust_remote_code=args.trust_remote_code,
+            repetition_penalty=args.repetition_penalty,
+            temperature=args.temperature,
+            top_p=args.top_p,
+            top_k=args.top_k,
+            min_p=args.min_p,
+            max_completion_length=args.max_completion_length,
+            generation_kwargs=args.generation_kwargs,
+        )
+
+    def _init_vllm(self) -> None:
+        # The external launcher reads torchrun's variables; a run without torchrun has none.
+        os.environ["RANK"] = str(self.accelerator.process_index)
+        os.environ["LOCAL_RANK"] = str(self.accelerator.local_process_index)
+        os.environ["WORLD_SIZE"] = str(self.accelerator.num_processes)
+        ensure_master_addr_port()
+        self.llm = LLM(
+            model=self.model.name_or_path,
+            dtype=str(self.model.dtype).removeprefix("torch."),
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            max_model_len=self.max_model_length,
+            max_num_seqs=self.max_num_seqs,
+            # A whole prompt with its image in one step.
+            max_num_batched_tokens=max(4096, self.max_model_length or 0),
+            limit_mm_per_prompt={"image": 1, "video": 0},
+            mm_processor_kwargs={"max_pixels": self.max_pixels} if self.max_pixels else None,
+            enable_sleep_mode=self.enable_sleep_mode,
+            model_impl=self.model_impl,
+            trust_remote_code=self.trust_remote_code,
+            distributed_executor_backend="external_launcher",
+            logprobs_mode="processed_logprobs",  # after temperature: what the trainer computes
+            seed=self.accelerator.process_index,
+            disable_log_stats=True,
+        )
+        self._llm_weights_sleeping = False
+        if self.enable_sleep_mode:
+            self._sleep()
+        # vLLM comes up at its own pace on every rank; DeepSpeed hangs when the ranks drift apart here.
+        self.accelerator.wait_for_everyone()
+
+    def _sleep(self) -> None:
+        self.llm.sleep(level=2)  # discards weights and cache: the next sync brings the weights anew
+        self._llm_weights_sleeping = True
+
+    def sync_weights(self) -> None:
+        """Puts the policy's present weights into the engine and forgets cached prefixes of the old ones."""
+        if self.enable_sleep_mode:
+            torch.cuda.empty_cache()
+            self.llm.wake_up(tags=["weights"])
+        runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
+        weights = self._iter_named_params()
+        if self._dist.is_zero3:
+            # A gathered parameter is freed when the walk goes on; vLLM keeps what it is given until a layer is whole.
+            weights = ((name, parameter.detach().clone()) for name, parameter in weights)
+        runner.reload_weights(weights_iterator=weights)
+        if not hint_grpo.stack.HAS_CUDA:
+            _repack_tied_head(runner.get_model())
+        self.llm.reset_prefix_cache()
+        self._llm_weights_sleeping = False
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        if self.enable_sleep_mode:
+            if self._llm_weights_sleeping:
+                self.sync_weights()
+            self.llm.wake_up(tags=["kv_cache"])
+        yield
+        if self.enable_sleep_mode:
+            self._sleep()
+
+    def run(self, turns: Sequence[Turn], num_generations: int, on_group: OnGroup) -> None:
+        engine = self.llm.llm_engine
+        in_flight: dict[str, Turn] = {}
+
+        def submit(more: Sequence[Turn]) -> None:
+            for turn in more:
+                request_id = f"{turn.index}-{turn.hint.level}"
+                in_flight[request_id] = turn
+                engine.add_request(request_id, self._prompt(turn), self._sampling(turn.seed, num_generations))
+
+        submit(turns)
+        while in_flight:
+            for output in engine.step():
+                if output.finished:
+                    turn = in_flight.pop(output.request_id)
+                    submit(on_group(turn, [_sampled(completion) for completion in output.outputs]))
+
+    @staticmethod
+    def _prompt(turn: Turn) -> dict[str, Any]:
+        return {
+            "prompt_token_ids": turn.prompt.short_ids + turn.begun_ids,
+            "multi_modal_data": {"image": turn.prompt.image},
+        }
+
+    def _sampling(self, seed: int, num_generations: int) -> SamplingParams:
+        settings = {
+            "n": num_generations,
+            "seed": seed,  # completion g gets seed + g
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "min_p": self.min_p or 0.0,
+            "repetition_penalty": self.repetition_penalty,
+            "max_tokens": self.max_completion_length,
+            "logprobs": 0,
+            "logit_bias": dict.fromkeys(self.suppressed_ids, NEVER),
+            "output_kind": RequestOutputKind.FINAL_ONLY,
+            "detokenize": False,
+        }
+        return SamplingParams(**(settings | self.generation_kwargs))
+
+
+def _repack_tied_head(model: torch.nn.Module) -> None:
+    """vLLM's CPU build computes the output head from a packed copy. A reload makes it anew where it loads the head, but passes
+    a head by that is tied to the embeddings: the copy would keep the old weights, and sampling would follow them."""
+    for module in model.modules():
+        if isinstance(module, ParallelLMHead):
+            module.quant_method.process_weights_after_loading(module)
+
+
+def _sampled(completion: Any) -> Sampled:
+    logps = [logprobs[token].logprob for token, logprobs in zip(completion.token_ids, completion.logprobs, strict=True)]
+    return Sampled(list(completion.token_ids), logps)

@@ -1,0 +1,229 @@
+"""HintGRPOTrainer: TRL's GRPOTrainer with hinted rollouts (METHOD section 1; paper section 3.2).
+
+How a step differs from TRL's:
+
+1. rollouts come from `hint_grpo.rollout`: levels are tried lowest first, and only the chosen group reaches TRL, so the policy
+   and the reference model score one group per prompt however many were sampled;
+2. the begun turn (`<think>` and the hint) stands at the start of the completion with `env_mask` 0: no loss, no KL, no reward,
+   and the prompt stays what the processor made it;
+3. rewards were given when a group was sampled, on what the model itself wrote; here they are only gathered;
+4. vLLM is this project's engine (`hint_grpo.rollout.vllm_colocate`), set up after TRL's own set-up without it.
+
+The loss is TRL's, with the constants that `hint_grpo.config` pins.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather, gather_object
+from datasets import Dataset
+from torch.utils.data import Sampler
+from trl import GRPOTrainer
+from trl.data_utils import prepare_multimodal_messages
+from trl.trainer.utils import RepeatSampler
+
+import hint_grpo.stack  # noqa: F401
+from hint_grpo import ledger
+from hint_grpo.config import HintGRPOConfig
+from hint_grpo.prompts import Message
+from hint_grpo.rollout.encode import PromptEncoder, vision_token_ids
+from hint_grpo.rollout.escalation import roll_out
+from hint_grpo.rollout.hf import TransformersBackend
+from hint_grpo.rollout.judge import Judge, RewardFunction
+from hint_grpo.rollout.prompting import TurnBuilder, usable_turns
+from hint_grpo.rollout.types import Rollout, RolloutBackend
+
+
+class EpochSampler(RepeatSampler):
+    """RepeatSampler whose order follows from seed and epoch, so that a resumed run sees what it would have seen.
+
+    TRL's draws every epoch's order from one generator: a resume in epoch 2 would replay epoch 1.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        if self.shuffle:
+            self.generator.manual_seed(self.seed + epoch)
+
+
+class HintGRPOTrainer(GRPOTrainer):
+    """Trains on rows with id, image (path), question, solution, reasoning_steps and source.
+
+    `accuracy` decides which hint level is trained on; `reward_funcs` are trained on.
+    """
+
+    _tag_names = ["trl", "grpo", "hint-grpo"]
+    args: HintGRPOConfig
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: list[RewardFunction],
+        accuracy: RewardFunction,
+        args: HintGRPOConfig,
+        train_dataset: Dataset,
+        processing_class: Any,
+        **kwargs: Any,
+    ) -> None:
+        use_vllm, args.use_vllm = args.use_vllm, False  # TRL must not build its own engine
+        rows = train_dataset.add_column("row", list(range(len(train_dataset))))
+        super().__init__(
+            model=model,
+            reward_funcs=list(reward_funcs),
+            args=args,
+            train_dataset=rows,
+            processing_class=processing_class,
+            rollout_func=_completions_of_rollouts,
+            **kwargs,
+        )
+        args.use_vllm = self.use_vllm = use_vllm
+        self.encoder = PromptEncoder(processing_class)
+        self.judge = Judge(self.reward_funcs, accuracy, self.encoder.decode)
+        self.turn_builder = TurnBuilder(
+            self.encoder,
+            args.policy,
+            args.hint_injection,
+            args.max_prompt_length,
+            args.max_completion_length,
+            self._context_length(),
+            args.seed,
+        )
+        self.backend = self._make_backend()
+        self.rollouts: list[Rollout] = []
+        self.replaced: list[str] = []  # rows that could not be used, with the reason
+
+    @property
+    def ledger_path(self) -> Path:
+        return Path(self.args.output_dir) / ledger.FILE_NAME
+
+    def _context_length(self) -> int:
+        """Tokens that prompt, hint and completion may have together."""
+        longest = self.model.config.get_text_config().max_position_embeddings
+        asked = self.args.vllm_max_model_length or (
+            self.args.max_prompt_length + MAX_BEGUN_TOKENS + self.args.max_completion_length
+        )
+        return min(longest, asked)
+
+    def _make_backend(self) -> RolloutBackend:
+        config = self.model.config
+        never = vision_token_ids(
+            self._tokenizer, (getattr(config, name, None) for name in ("image_token_id", "video_token_id"))
+        )
+        if not self.use_vllm:
+            return TransformersBackend(self, never)
+        from hint_grpo.rollout.vllm_colocate import ColocatedVLLM
+
+        levels = 1 if self.args.escalation == "lazy" else self.args.policy.num_levels
+        prompts = self.args.prompts_per_device * self.args.steps_per_generation
+        self.vllm_generation = ColocatedVLLM(
+            self,
+            never,
+            context_length=self.turn_builder.context_length,
+            max_num_seqs=prompts * self.num_generations * levels,
+        )
+        self._last_loaded_step = -1
+        return self.vllm_generation
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
+        return EpochSampler(
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations,
+            repeat_count=self.num_iterations * self.args.steps_per_generation,
+            shuffle=self.shuffle_dataset,
+            seed=self.args.seed,
+        )
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Prepares the batch's turns, then lets TRL generate (through `_completions_of_rollouts`) and score.
+
+        Rows come G times in a row and whole groups stay on one rank (the batch size counts prompts), so a group is judged
+        as one without asking other ranks.
+        """
+        rows = inputs[:: self.num_generations]
+        step = self.state.global_step + 1
+        prepared = [
+            usable_turns(self.turn_builder, self.train_dataset, row, index=index, step=step)
+            for index, row in enumerate(rows)
+        ]
+        self.judge.rows = [row for row, *_ in prepared]
+        self.turns_BH = [turns for _, turns, _, _ in prepared]
+        reasons = [reason for *_, reasons in prepared for reason in reasons]
+        self.replaced.extend(reasons)
+        inputs = [
+            {**row, "image": turns[0].prompt.image, "prompt": turns[0].prompt.messages}
+            for row, turns, *_ in prepared
+            for _ in range(self.num_generations)
+        ]
+        batch = super()._generate_and_score_completions(inputs)
+        self._record(step, [skipped for _, _, skipped, _ in prepared], reasons)
+        return batch
+
+    def _generate(self, prompts: list[list[Message]]) -> tuple[Any, ...]:
+        """TRL's, with the completions as the model wrote them (it decodes the hint along)."""
+        result = list(super()._generate(prompts))
+        texts = [text for rollout in self.rollouts for text in rollout.group.texts]
+        result[3] = [[{"role": "assistant", "content": text}] for text in texts]
+        if self.args.hint_injection == "query":
+            # The caller goes on to build the model's inputs from this very list: it must hold the hinted questions.
+            chosen = [rollout.group.turn.prompt for rollout in self.rollouts]
+            prompts[:] = [
+                prepare_multimodal_messages(prompt.messages, images=[prompt.image])
+                for prompt in chosen
+                for _ in range(self.num_generations)
+            ]
+        return tuple(result)
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
+        """(B * G of all ranks, F): the rewards given when the chosen groups were sampled."""
+        rewards = [row_F for rollout in self.rollouts for row_F in rollout.group.rewards_GF]
+        for rollout in self.rollouts:
+            level = rollout.group.turn.hint
+            for _ in rollout.group.texts:
+                self._log_completion_extra("hint_level", [level.level])
+                self._log_completion_extra("hint", [level.text])
+        return gather(torch.tensor(rewards, dtype=torch.float32, device=self.accelerator.device))
+
+    def _record(self, step: int, skipped_B: Sequence[int], reasons: list[str]) -> None:
+        """Ledger and metrics of this batch, of all ranks together."""
+        weights = self.reward_weights.tolist()
+        local = [
+            ledger.make_record(step, row, rollout, weights, skipped)
+            for row, rollout, skipped in zip(self.judge.rows, self.rollouts, skipped_B, strict=True)
+        ]
+        records, replaced = gather_object(local), gather_object(reasons)
+        mode = "train" if self.model.training else "eval"
+        for name, value in ledger.metrics(records, self.args.policy.num_levels).items():
+            self._metrics[mode][name].append(value)
+        self._metrics[mode]["data/replaced_samples"].append(len(replaced))
+        if self.accelerator.is_main_process:
+            ledger.append(self.ledger_path, records)
+            for reason in replaced:
+                print(f"sample left out: {reason}", flush=True)
+
+
+# `<think>` and a reasoning shorter than 512 tokens (the data filter's bound), with a little to spare for the joints.
+MAX_BEGUN_TOKENS = 544
+
+
+def _completions_of_rollouts(prompts: list[Any], trainer: HintGRPOTrainer) -> dict[str, list[Any]]:
+    """TRL's rollout_func: rolls out the turns at hand; begun tokens first, masked out of everything by env_mask."""
+    trainer.rollouts = roll_out(
+        trainer.turns_BH,
+        trainer.backend,
+        trainer.judge,
+        num_generations=trainer.num_generations,
+        lazy=trainer.args.escalation == "lazy",
+    )
+    result: dict[str, list[Any]] = {"prompt_ids": [], "completion_ids": [], "logprobs": [], "env_mask": []}
+    for group in (rollout.group for rollout in trainer.rollouts):
+        begun = group.turn.begun_ids
+        for completion in group.completions:
+            result["prompt_ids"].append(group.turn.prompt.ids)
+            result["completion_ids"].append(begun + completion.token_ids)
+            result["env_mask"].append([0] * len(begun) + [1] * len(completion.token_ids))
+            result["logprobs"].append([None] * len(begun) + (completion.logps or []))
+    if not trainer.use_vllm:
+        return {**result, "logprobs": None}  # type: ignore[dict-item]  # TRL's word for "the sampler is the policy"
+    return result

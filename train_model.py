@@ -1,0 +1,25 @@
+"""Train a vision-language model with Hint-GRPO: parse -> data -> rewards -> trainer -> train -> save. See README.md."""
+
+from hint_grpo.errors import run_main
+
+
+def main() -> int:
+    from hint_grpo.config import parse
+
+    script, training, model = parse()
+
+    from hint_grpo import training_run as run
+
+    processor = run.load_processor(model, training)
+    dataset, report = run.load_data(script, training, processor)
+    if script.check_data:
+        return run.check_data(script, training, model, dataset, report, processor)
+    trainer = run.make_trainer(script, training, model, dataset, processor)
+    run.describe(trainer, report)
+    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    run.finish(trainer)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
