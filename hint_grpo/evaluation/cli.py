@@ -1,0 +1,113 @@
+"""The flags of test_model.py. Light to import: `--help` must answer at once."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hint_grpo.errors import UserError
+from hint_grpo.evaluation.settings import BACKENDS, DTYPES, EvaluationSettings, default_output
+
+DESCRIPTION = "Evaluate a model on GeoQA (or any question file of the same form), with text-bias calibration."
+EPILOG = """\
+The last line on stdout is `Accuracy: 46.68%`: the paper's protocol, at the last scale given. An interrupted run goes
+on where it stopped when the same command is run again. Two runs are compared by
+`python -m hint_grpo.evaluation compare RUN_A RUN_B`."""
+HELP_HINT = "(python test_model.py --help lists the flags)"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} {HELP_HINT}")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, after a check that the paths this command needs are given at all."""
+    options = _parser().parse_args(arguments)
+    if options.rescore:
+        if options.output_dir is None and None in (options.model_path, options.prompt_path):
+            raise UserError("--rescore needs --output_dir, the folder whose answers are to be scored again")
+        return options
+    for name in ("model_path", "data_path", "prompt_path"):
+        if getattr(options, name) is None:
+            raise UserError(f"--{name} is missing {HELP_HINT}")
+    return options
+
+
+def settings_from(options: argparse.Namespace) -> EvaluationSettings:
+    return EvaluationSettings(
+        model_path=options.model_path,
+        data_path=options.data_path,
+        prompt_path=options.prompt_path,
+        scales=tuple(options.scale or (0.0,)),
+        output_dir=options.output_dir,
+        backend=options.backend,
+        batch_size=options.batch_size,
+        gpu_ids=options.gpu_ids,
+        max_new_tokens=options.max_new_tokens,
+        max_pixels=options.max_pixels,
+        dtype=options.dtype,
+        gpu_memory_utilization=options.gpu_memory_utilization,
+        limit=options.limit,
+        no_image=options.no_image,
+        skip_bad=options.skip_bad,
+    )
+
+
+def output_folder(options: argparse.Namespace) -> Path:
+    """The folder of a --rescore: no data and, with --output_dir, no model is needed for it."""
+    return options.output_dir or default_output(options.model_path, options.prompt_path)
+
+
+def _gpu_ids(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of GPU numbers such as 0,1,2") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="test_model.py",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_what(parser.add_argument_group("what to evaluate"))
+    _add_how(parser.add_argument_group("how to decode"))
+    _add_modes(parser.add_argument_group("instead of a run"))
+    return parser
+
+
+def _add_what(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--model_path", type=Path, help="folder of the model (Qwen2-VL or Qwen2.5-VL)")
+    group.add_argument("--data_path", type=Path, help="folder of the pictures, such as /PATH/TO/Geo170K/")
+    group.add_argument("--prompt_path", type=Path, help="question file, such as eval/prompts/geoqa_test_prompts.jsonl")
+    group.add_argument("--output_dir", type=Path, help="default: output/eval/MODEL/QUESTION_FILE")
+    group.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
+    group.add_argument("--no_image", action="store_true", help="ask without the pictures (how far text alone gets)")
+    group.add_argument("--skip_bad", action="store_true", help="leave unusable questions out, counted, and go on")
+
+
+def _add_how(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--scale", type=float, nargs="+", metavar="S", help="calibration scales, in one model load (default 0.0: none)"
+    )
+    group.add_argument("--backend", default="auto", choices=BACKENDS, help="auto: vLLM where it is installed, else hf")
+    group.add_argument("--batch_size", type=int, metavar="N", help="questions in flight at a time, per process")
+    group.add_argument(
+        "--gpu_ids", type=_gpu_ids, metavar="0,1", help="one process per GPU named (default: all visible; no GPU: one)"
+    )
+    group.add_argument("--max_new_tokens", type=int, default=1024, metavar="N", help="default 1024")
+    group.add_argument("--max_pixels", type=int, metavar="N", help="pictures are shrunk to at most this many pixels")
+    group.add_argument(
+        "--gpu_memory_utilization", type=float, default=0.9, metavar="F", help="vLLM's share of each GPU (default 0.9)"
+    )
+    group.add_argument("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on a GPU, float32 without")
+
+
+def _add_modes(group: argparse._ArgumentGroup) -> None:
+    modes = group.add_mutually_exclusive_group()
+    modes.add_argument("--check_data", action="store_true", help="check questions and pictures, decode nothing")
+    modes.add_argument("--rescore", action="store_true", help="score the stored answers again, without a model")

@@ -1,0 +1,92 @@
+"""A paired comparison of two runs on the same questions: McNemar's exact test.
+
+Two accuracies on the same questions are not independent: what counts is on which questions exactly one run was right.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hint_grpo.errors import UserError
+from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results
+from hint_grpo.evaluation.statistics import mcnemar_exact
+
+PROTOCOLS = ("paper", "strict")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The 2x2 table of one protocol, over the questions both runs answered."""
+
+    protocol: str
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+
+    @property
+    def num_questions(self) -> int:
+        return self.both + self.only_a + self.only_b + self.neither
+
+    @property
+    def accuracy_a(self) -> float:
+        return (self.both + self.only_a) / self.num_questions
+
+    @property
+    def accuracy_b(self) -> float:
+        return (self.both + self.only_b) / self.num_questions
+
+    @property
+    def p_value(self) -> float:
+        return mcnemar_exact(self.only_a, self.only_b)
+
+
+def compare(results_a: Mapping[str, Result], results_b: Mapping[str, Result], protocol: str) -> Comparison:
+    """Counts the shared questions by who was right. The same id must be the same question in both runs."""
+    counts = {(a, b): 0 for a in (True, False) for b in (True, False)}
+    for id, a in results_a.items():
+        b = results_b.get(id)
+        if b is None:
+            continue
+        if a.question != b.question:
+            raise UserError(f"question {id} differs between the runs: they were not made from the same question file")
+        counts[_right(a, protocol), _right(b, protocol)] += 1
+    if not any(counts.values()):
+        raise UserError("the two runs share no question: compare two runs over the same question file")
+    return Comparison(protocol, counts[True, True], counts[True, False], counts[False, True], counts[False, False])
+
+
+def _right(result: Result, protocol: str) -> bool:
+    return result.correct_paper if protocol == "paper" else result.correct_strict
+
+
+def results_of(run: Path) -> dict[str, Result]:
+    """The results of a run the user named: a results.jsonl, its folder, or an output folder with a single scale."""
+    if run.is_file():
+        return existing_results(run)
+    if not run.is_dir():
+        raise UserError(f"{run} is not there: name a run's folder, such as OUTPUT_DIR/scale-0.8")
+    if (run / RESULTS_FILE).is_file():
+        return existing_results(run / RESULTS_FILE)
+    inside = sorted(run.glob(f"scale-*/{RESULTS_FILE}"))
+    if len(inside) != 1:
+        folders = ", ".join(str(path.parent) for path in inside) or "none"
+        raise UserError(f"{run} holds {len(inside)} runs ({folders}): name one of them")
+    return existing_results(inside[0])
+
+
+def comparison_text(name_a: str, name_b: str, comparison: Comparison) -> str:
+    c = comparison
+    if c.p_value < 0.05:
+        verdict = f"{'A' if c.only_a > c.only_b else 'B'} is better (p < 0.05)"
+    else:
+        verdict = "no difference shown at the 5 % level"
+    return "\n".join(
+        [
+            f"{c.protocol} protocol, {c.num_questions} questions",
+            f"  A {name_a}: {c.accuracy_a:.2%}",
+            f"  B {name_b}: {c.accuracy_b:.2%}   (B - A: {100 * (c.accuracy_b - c.accuracy_a):+.2f} points)",
+            f"  right in both {c.both}, only in A {c.only_a}, only in B {c.only_b}, in neither {c.neither}",
+            f"  McNemar's exact test, two-sided: p = {c.p_value:.4g}; {verdict}",
+        ]
+    )

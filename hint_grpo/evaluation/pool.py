@@ -1,0 +1,246 @@
+"""Decoding processes and the work handed out to them: one per GPU, each takes the next questions when it is free.
+
+A process may die at any moment (out of memory, a kill): its unanswered questions go to the others and it is started
+again. Only when processes keep dying without a single answer in between does the run end, with a clear error.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hint_grpo.calibration.decoder import DecodeRequest
+from hint_grpo.errors import UserError
+from hint_grpo.evaluation.results import Answer
+
+MAX_DEATHS_IN_A_ROW = 3
+LOG_LINES_SHOWN = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A question and the scales at which it is still to be answered, decoded one after the other by one process."""
+
+    request: DecodeRequest
+    scales: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer as it arrives. `seconds` is the decoding time since the process's previous answer."""
+
+    id: str
+    scale: float
+    answer: Answer
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a process runs: a GPU (its entry in CUDA_VISIBLE_DEVICES), or a set of CPU cores, or neither chosen."""
+
+    gpu: str | None = None
+    cores: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSizes:
+    """How many questions a process is handed at a time: at least `least` where there are several, at most `most`."""
+
+    least: int
+    most: int | None = None
+
+    def next(self, num_pending: int, num_processes: int) -> int:
+        """Guided self-scheduling: half of an even share of what is left, so large at first and small at the end.
+
+        A process on its own gets all of it: a decoder fills its batch best when it sees every question.
+        """
+        share = -(-num_pending // num_processes)
+        size = share if num_processes == 1 else max(self.least, -(-share // 2))
+        return min(size, num_pending, self.most or num_pending)
+
+
+class DecodingFailed(RuntimeError):
+    """A decoding process reported an exception; the message holds its traceback."""
+
+
+class _Process:
+    """A running worker, its unfinished (id, scale) pairs, and the line-wise pipe to it."""
+
+    def __init__(self, seat: Seat, loading: Mapping[str, Any], log_path: Path) -> None:
+        self.seat, self.log_path = seat, log_path
+        self.tasks: dict[str, DecodeRequest] = {}
+        self.unanswered: set[tuple[str, float]] = set()
+        self._buffer = b""
+        with log_path.open("ab") as log:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "hint_grpo.evaluation.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_environment(seat),
+            )
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._stdin, self.stdout = self._popen.stdin, self._popen.stdout
+        os.set_blocking(self.stdout.fileno(), False)
+        self._send({**loading, "cores": seat.cores})
+
+    def assign(self, tasks: Sequence[Task]) -> None:
+        """Sends the tasks as one job per scale; to be called when the process is ready (it then reads at once)."""
+        self.tasks = {task.request.id: task.request for task in tasks}
+        self.unanswered = {(task.request.id, scale) for task in tasks for scale in task.scales}
+        jobs = [
+            {"scale": scale, "requests": [asdict(task.request) for task in tasks if scale in task.scales]}
+            for scale in dict.fromkeys(scale for task in tasks for scale in task.scales)
+        ]
+        self._send({"jobs": jobs})
+
+    def read(self) -> list[dict[str, Any]] | None:
+        """The messages that have arrived; None when the process is gone. A message cut short by a kill is dropped."""
+        try:
+            data = os.read(self.stdout.fileno(), 1 << 16)
+        except BlockingIOError:  # nothing yet, and nothing ever where the process has died
+            return None if self.has_died() else []
+        if not data:
+            return None
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def remaining(self) -> list[Task]:
+        """What the process was given and has not answered."""
+        scales: dict[str, list[float]] = {id: [] for id in self.tasks}
+        for id, scale in sorted(self.unanswered):
+            scales[id].append(scale)
+        return [Task(request, tuple(scales[id])) for id, request in self.tasks.items() if scales[id]]
+
+    def has_died(self) -> bool:
+        return self._popen.poll() is not None
+
+    def stop(self) -> int:
+        """Kills the process (all it has said is read) and returns its exit status."""
+        self._popen.kill()
+        for pipe in (self._stdin, self.stdout):
+            with contextlib.suppress(BrokenPipeError):  # a message it never read
+                pipe.close()
+        return self._popen.wait()
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        try:
+            self._stdin.write(json.dumps(message).encode() + b"\n")
+            self._stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died; the end of its stdout says so to the loop, which knows what to do
+
+
+class Pool:
+    """Runs tasks on one process per seat. Use as a context manager: leaving it ends every process."""
+
+    def __init__(self, seats: Sequence[Seat], loading: Mapping[str, Any], log_folder: Path, chunks: ChunkSizes) -> None:
+        self._loading, self._log_folder, self._chunks = loading, log_folder, chunks
+        self._selector = selectors.DefaultSelector()
+        self._processes: list[_Process] = []
+        self._idle: list[_Process] = []
+        self._pending: deque[Task] = deque()
+        self._deaths_in_a_row = 0
+        self._seats = seats
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in list(self._processes):
+            self._remove(process)
+        self._selector.close()
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Answered]:
+        """Yields every answer as it arrives; each (question, scale) once."""
+        self._pending = deque(tasks)
+        for seat in self._seats[: len(tasks)]:
+            self._start(seat)
+        while self._pending or any(process.unanswered for process in self._processes):
+            self._hand_out()
+            for process in self._with_news():
+                yield from self._listen(process)
+
+    def _start(self, seat: Seat) -> None:
+        number = self._seats.index(seat)
+        process = _Process(seat, self._loading, self._log_folder / f"worker-{number}.log")
+        self._processes.append(process)
+        self._selector.register(process.stdout, selectors.EVENT_READ, process)
+
+    def _remove(self, process: _Process) -> int:
+        self._selector.unregister(process.stdout)
+        self._processes.remove(process)
+        self._idle = [idle for idle in self._idle if idle is not process]
+        return process.stop()
+
+    def _hand_out(self) -> None:
+        while self._idle and self._pending:
+            size = self._chunks.next(len(self._pending), len(self._processes))
+            self._idle.pop().assign([self._pending.popleft() for _ in range(size)])
+
+    def _with_news(self) -> list[_Process]:
+        """The processes whose pipe can be read; a dead one counts even where a child of its keeps the pipe open."""
+        ready = [key.data for key, _ in self._selector.select(timeout=1.0)]
+        return ready or [process for process in self._processes if process.has_died()]
+
+    def _listen(self, process: _Process) -> Iterator[Answered]:
+        messages = process.read()
+        if messages is None:
+            self._bury(process)
+            return
+        for message in messages:
+            if "ready" in message:
+                self._idle.append(process)
+            elif "user_error" in message:
+                raise UserError(message["user_error"])
+            elif "failure" in message:
+                raise DecodingFailed(f"a decoding process failed (its log: {process.log_path})\n{message['failure']}")
+            elif (message["id"], message["scale"]) in process.unanswered:
+                process.unanswered.discard((message["id"], message["scale"]))
+                self._deaths_in_a_row = 0
+                yield _answered(message)
+
+    def _bury(self, process: _Process) -> None:
+        """A process died: its unanswered questions go first in the queue, and a new process takes its seat."""
+        self._pending.extendleft(reversed(process.remaining()))
+        status = self._remove(process)
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW:
+            raise UserError(
+                f"{self._deaths_in_a_row} decoding processes ended one after the other without an answer "
+                f"(the last with {_status_name(status)}); {process.log_path} says why: {_last_lines(process.log_path)}"
+            )
+        if self._pending:
+            print(f"a decoding process ended with {_status_name(status)}: starting it again", file=sys.stderr)
+            self._start(process.seat)
+
+
+def _answered(message: Mapping[str, Any]) -> Answered:
+    answer = Answer(message["completion"], message["num_tokens"], message["finish_reason"])
+    return Answered(message["id"], message["scale"], answer, message["seconds"])
+
+
+def _environment(seat: Seat) -> dict[str, str]:
+    chosen = {} if seat.gpu is None else {"CUDA_VISIBLE_DEVICES": seat.gpu}
+    root = str(Path(__file__).resolve().parents[2])  # so that the package is found from any working directory
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **chosen}
+
+
+def _status_name(status: int) -> str:
+    """ "signal 9" or "exit code 1"."""
+    return f"signal {-status}" if status < 0 else f"exit code {status}"
+
+
+def _last_lines(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LOG_LINES_SHOWN:]
+    return " | ".join(line.strip() for line in lines if line.strip()) or "(empty)"

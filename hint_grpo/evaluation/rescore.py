@@ -1,0 +1,61 @@
+"""`test_model.py --rescore`: scores stored completions again, without a model. For after a change of the checker."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hint_grpo.errors import UserError
+from hint_grpo.evaluation.lock import only_run_in
+from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results, write_results
+from hint_grpo.evaluation.scored import scored_again
+from hint_grpo.evaluation.summary import Summary, read_summary, summarise, write_overview, write_summary
+
+
+def rescore(output: Path, scales: Sequence[float] | None = None) -> list[Summary]:
+    """Every scale folder of `output` (or those of `scales`), rewritten in place; the tokens stay as they are."""
+    folders = _folders(output, scales)
+    with only_run_in(output):
+        summaries = [_rescore_folder(folder) for folder in folders]
+        write_overview(output, summaries)
+    return summaries
+
+
+def _folders(output: Path, scales: Sequence[float] | None) -> list[Path]:
+    found = {path.parent.name: path.parent for path in output.glob(f"scale-*/{RESULTS_FILE}")}
+    if scales is None:
+        wanted = sorted(found, key=lambda name: (_scale_of(name), name))
+    else:
+        wanted = [name for scale in scales for name in (f"scale-{float(scale)!r}", f"scale-{float(scale)!r}-no_image")]
+        wanted = [name for name in wanted if name in found]
+    if not wanted:
+        raise UserError(f"{output} holds no results to score again: name a run's folder with --output_dir")
+    return [found[name] for name in wanted]
+
+
+def _rescore_folder(folder: Path) -> Summary:
+    path = folder / RESULTS_FILE
+    before = existing_results(path)
+    results = [scored_again(result) for result in before.values()]
+    write_results(path, results)
+    changed = sum(_verdict(result) != _verdict(before[result.id]) for result in results)
+    print(f"{folder.name}: {len(results)} answers scored again, {changed} judged differently")
+    old = read_summary(folder)
+    summary = summarise(
+        results,
+        name=folder.name,
+        scale=_scale_of(folder.name),
+        no_image=folder.name.endswith("-no_image"),
+        num_skipped=old.get("num_skipped", 0),
+        tokens_per_second=old.get("tokens_per_second"),
+        decoding=old.get("decoding"),
+    )
+    write_summary(folder, summary)
+    return summary
+
+
+def _verdict(result: Result) -> tuple[bool, bool]:
+    return result.correct_paper, result.correct_strict
+
+
+def _scale_of(name: str) -> float:
+    """scale-0.8-no_image -> 0.8"""
+    return float(name.removeprefix("scale-").removesuffix("-no_image"))

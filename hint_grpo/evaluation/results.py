@@ -1,0 +1,102 @@
+"""One line of results.jsonl, and how such files are read and written: a kill at any moment costs one line.
+
+{"id": "0", "image_path": "./Geo170K/images/test/0.png", "question": "...", "ground_truth": "140°",
+ "completion": "<think>...</think><answer>140</answer>", "answer": "140", "correct_paper": true,
+ "correct_strict": true, "num_tokens": 93, "finish_reason": "stop"}
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hint_grpo.errors import UserError
+
+RESULTS_FILE = "results.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model gave: the part of a result that costs GPU time and is kept across runs."""
+
+    completion: str
+    num_tokens: int
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A question, the model's answer to it, and its score under both protocols. Field order is the file's."""
+
+    id: str
+    image_path: str
+    question: str
+    ground_truth: str
+    completion: str
+    answer: str | None
+    correct_paper: bool
+    correct_strict: bool
+    num_tokens: int
+    finish_reason: str
+
+    @property
+    def given(self) -> Answer:
+        return Answer(self.completion, self.num_tokens, self.finish_reason)
+
+
+_FIELDS = {field.name for field in fields(Result)}
+
+
+def json_line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def result_line(result: Result) -> str:
+    return json_line(asdict(result))
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file of ours. A line that a kill cut short (no newline, or no JSON) is left out."""
+    if not path.is_file():
+        return
+    # Only "\n" ends a line: a completion may hold U+2028, which str.splitlines would cut at.
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def read_results(path: Path) -> dict[str, Result]:
+    """Every whole result of a results.jsonl by id; the last line of an id counts."""
+    results = (Result(**record) for record in read_lines(path) if record.keys() == _FIELDS)
+    return {result.id: result for result in results}
+
+
+def existing_results(path: Path) -> dict[str, Result]:
+    """As `read_results`, for a file the user named: it must be there and hold something."""
+    results = read_results(path)
+    if not results:
+        raise UserError(f"{path} holds no results: run test_model.py first, or name the folder that it wrote")
+    return results
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes a file that is, at every moment, either the old one or the whole new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_results(path: Path, results: Iterable[Result]) -> None:
+    replace_file(path, "".join(map(result_line, results)))

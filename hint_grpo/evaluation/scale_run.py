@@ -1,0 +1,78 @@
+"""One scale of a run: which of its answers are there, what is still to do, and its summary at the end."""
+
+from collections.abc import Sequence
+
+from hint_grpo.evaluation.identity import Conditions
+from hint_grpo.evaluation.pool import Answered
+from hint_grpo.evaluation.questions import Question
+from hint_grpo.evaluation.results import Result
+from hint_grpo.evaluation.scored import scored
+from hint_grpo.evaluation.settings import EvaluationSettings
+from hint_grpo.evaluation.store import ResultStore
+from hint_grpo.evaluation.summary import Summary, read_summary, summarise, write_summary
+
+
+class ScaleRun:
+    """Holds a scale's results in memory and, through its store, on disk."""
+
+    def __init__(
+        self, scale: float, settings: EvaluationSettings, questions: Sequence[Question], conditions: Conditions
+    ) -> None:
+        self.scale, self.settings, self.conditions = scale, settings, conditions
+        self.questions = {question.id: question for question in questions}
+        self.store = ResultStore(settings.scale_folder(scale))
+        # Earlier answers are scored against today's ground truths: those are no part of what an answer depends on.
+        earlier = self.store.begin(conditions)
+        self.results: dict[str, Result] = {id: scored(self.questions[id], answer) for id, answer in earlier.items()}
+        self.store.start(self.results)
+        self._num_earlier, self._new_tokens, self._seconds = len(earlier), 0, 0.0
+
+    def describe(self) -> str | None:
+        """What was found of an earlier run, for the user; None where there was nothing."""
+        name, total = self.store.folder.name, len(self.questions)
+        lines = []
+        if self.store.changes:
+            lines.append(
+                f"{name}: the earlier run here was made with other {', '.join(self.store.changes)}; what it does not "
+                "share with this one is set aside and decoded again"
+            )
+        if self._num_earlier:
+            lines.append(
+                f"{name}: {self._num_earlier} of {total} answers are there already, {total - self._num_earlier} to go"
+            )
+        return "\n".join(lines) or None
+
+    def is_missing(self, id: str) -> bool:
+        return id not in self.results
+
+    def take(self, answered: Answered) -> Result:
+        """Scores an answer and puts it on disk."""
+        result = scored(self.questions[answered.id], answered.answer)
+        self.store.append(result)
+        self.results[result.id] = result
+        self._new_tokens += result.num_tokens
+        self._seconds += answered.seconds
+        return result
+
+    def finish(self, num_processes: int, num_skipped: int) -> Summary:
+        """Writes the final results.jsonl and summary.json."""
+        results = [self.results[id] for id in self.questions]
+        self.store.finish(results)
+        summary = summarise(
+            results,
+            name=self.store.folder.name,
+            scale=self.scale,
+            no_image=self.settings.no_image,
+            num_skipped=num_skipped,
+            tokens_per_second=self._tokens_per_second(num_processes),
+            decoding=self.conditions.decoding,
+        )
+        write_summary(self.store.folder, summary)
+        return summary
+
+    def _tokens_per_second(self, num_processes: int) -> float | None:
+        """Of all processes together, loading left out. Nothing decoded now: the speed of the run that did it."""
+        if self._seconds:
+            return self._new_tokens / (self._seconds / num_processes)
+        before = read_summary(self.store.folder)
+        return before.get("tokens_per_second") if before.get("decoding") == self.conditions.decoding else None

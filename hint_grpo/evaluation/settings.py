@@ -1,0 +1,83 @@
+"""What one evaluation is: which model, which questions, which scales, and where the results go."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from hint_grpo.errors import UserError
+
+BACKENDS = ("auto", "vllm", "hf")
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+# Where test_model.py writes when --output_dir is left out: one folder per model and question file.
+DEFAULT_OUTPUT = Path("output") / "eval"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """The settings of `run_evaluation`; test_model.py's flags of the same names say what each is for."""
+
+    model_path: Path
+    data_path: Path
+    prompt_path: Path
+    scales: tuple[float, ...] = (0.0,)
+    output_dir: Path | None = None
+    backend: str = "auto"
+    batch_size: int | None = None
+    gpu_ids: tuple[int, ...] | None = None
+    max_new_tokens: int = 1024
+    max_pixels: int | None = None
+    dtype: str = "auto"
+    gpu_memory_utilization: float = 0.9
+    limit: int | None = None
+    no_image: bool = False
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.scales:
+            raise UserError("--scale needs at least one value, such as 0.0 or 0.8")
+        for scale in self.scales:
+            if not (math.isfinite(scale) and scale >= 0):
+                raise UserError(f"--scale {scale} is not a calibration scale: give 0 or more (the paper's best is 0.8)")
+        if self.no_image and any(self.scales):
+            raise UserError(
+                "--no_image leaves nothing to calibrate: the picture is missing in both branches; use --scale 0.0"
+            )
+        _check_positive("batch_size", self.batch_size)
+        _check_positive("max_new_tokens", self.max_new_tokens)
+        _check_positive("max_pixels", self.max_pixels)
+        _check_positive("limit", self.limit)
+        _check_choice("backend", self.backend, BACKENDS)
+        _check_choice("dtype", self.dtype, DTYPES)
+        ids = self.gpu_ids or ()
+        if len(set(ids)) < len(ids) or any(gpu < 0 for gpu in ids):
+            raise UserError(f"--gpu_ids {','.join(map(str, ids))}: name each GPU once, as 0,1,2")
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise UserError(f"--gpu_memory_utilization {self.gpu_memory_utilization}: give a share above 0, at most 1")
+
+    @property
+    def output(self) -> Path:
+        """The run's folder: `output_dir`, or output/eval/MODEL/QUESTION_FILE."""
+        return self.output_dir or default_output(self.model_path, self.prompt_path)
+
+    @property
+    def distinct_scales(self) -> tuple[float, ...]:
+        """Each scale once, in the order given; -0.0 is 0.0."""
+        return tuple(dict.fromkeys(scale + 0.0 for scale in self.scales))
+
+    def scale_folder(self, scale: float) -> Path:
+        """OUTPUT_DIR/scale-0.8; a blind run gets a folder of its own, OUTPUT_DIR/scale-0.0-no_image."""
+        return self.output / f"scale-{float(scale)!r}{'-no_image' if self.no_image else ''}"
+
+
+def default_output(model_path: Path, prompt_path: Path) -> Path:
+    return DEFAULT_OUTPUT / model_path.resolve().name / prompt_path.stem
+
+
+def _check_positive(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise UserError(f"--{name} {value}: give a whole number of 1 or more")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"--{name} {value} is not known: choose one of {', '.join(choices)}")

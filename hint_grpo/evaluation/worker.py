@@ -1,0 +1,103 @@
+"""One decoding process: `python -m hint_grpo.evaluation.worker`, started by `pool`, one per GPU.
+
+JSON lines on stdin and stdout (no pickle crosses a process boundary):
+
+    pool -> worker   {"model_path": ..., "backend": ..., ...}                          once: what to load
+    worker -> pool   {"ready": true}
+    pool -> worker   {"jobs": [{"scale": 0.8, "requests": [{"id", "question", "image"}, ...]}, ...]}
+    worker -> pool   {"id", "scale", "completion", "num_tokens", "finish_reason", "seconds"}    one per answer
+    worker -> pool   {"ready": true}                                                   the jobs are done
+    worker -> pool   {"user_error": "..."} or {"failure": "traceback"}                 it ends
+
+The worker ends when its stdin ends, so it never outlives the run, however that was killed.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Any, TextIO
+
+from hint_grpo.errors import UserError
+
+Message = dict[str, Any]
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process of a terminal; the run decides
+    out = _private_stdout()
+    inbox = _follow_stdin()
+    try:
+        _work(inbox, out)
+    except UserError as error:
+        _send(out, {"user_error": str(error)})
+    except BrokenPipeError:
+        os._exit(1)  # the run is gone: nobody is left to report to
+    except Exception:
+        _send(out, {"failure": traceback.format_exc()})  # the boundary of a process: reported, then it ends
+        raise
+
+
+def _work(inbox: "queue.Queue[Message]", out: TextIO) -> None:
+    loading = inbox.get()
+    _bind_cores(loading.pop("cores"))
+    # Heavy, and the cores must be bound first: torch and vLLM size their thread pools when they are imported.
+    from hint_grpo.calibration.decoder import DecodeRequest
+    from hint_grpo.calibration.load import load_decoder
+
+    decoder = load_decoder(loading.pop("model_path"), **loading)
+    while True:
+        _send(out, {"ready": True})
+        for job in inbox.get()["jobs"]:
+            requests = [DecodeRequest(**request) for request in job["requests"]]
+            last = time.perf_counter()
+            for completion in decoder.decode(requests, job["scale"]):
+                now = time.perf_counter()
+                answer = {
+                    "id": completion.id,
+                    "scale": job["scale"],
+                    "completion": completion.text,
+                    "num_tokens": len(completion.token_ids),
+                    "finish_reason": completion.finish_reason,
+                    "seconds": now - last,
+                }
+                _send(out, answer)
+                last = now
+
+
+def _private_stdout() -> TextIO:
+    """The real stdout for messages alone: whatever a library prints goes to stderr, the worker's log."""
+    private = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    return private
+
+
+def _follow_stdin() -> "queue.Queue[Message]":
+    """Reads messages in a thread, so that the end of stdin is noticed in the middle of decoding too."""
+    inbox: queue.Queue[Message] = queue.Queue()
+
+    def follow() -> None:
+        for line in sys.stdin:
+            inbox.put(json.loads(line))
+        os._exit(0)  # the run has ended or was killed; the GPU is free at once for the next one
+
+    threading.Thread(target=follow, daemon=True).start()
+    return inbox
+
+
+def _bind_cores(cores: list[int] | None) -> None:
+    if cores is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
+def _send(out: TextIO, message: Message) -> None:
+    out.write(json.dumps(message) + "\n")
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()

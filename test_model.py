@@ -1,0 +1,41 @@
+"""Evaluate a model: parse -> questions -> decode (calibrated) -> score -> report. See README.md and --help."""
+
+import sys
+
+from hint_grpo.errors import run_main
+from hint_grpo.evaluation.cli import output_folder, parse, settings_from
+
+
+def main() -> int:
+    options = parse()
+    # Imported only now: --help and a wrong flag must answer at once.
+    if options.rescore:
+        from hint_grpo.evaluation.rescore import rescore
+
+        output, summaries = output_folder(options), rescore(output_folder(options), options.scale)
+    else:
+        settings = settings_from(options)
+        if options.check_data:
+            from hint_grpo.evaluation.check import check_data
+
+            return check_data(settings)
+        from hint_grpo.evaluation.run import run_evaluation
+
+        output, summaries = settings.output, run_evaluation(settings)
+
+    from hint_grpo.evaluation.report import print_report
+
+    print_report(output, summaries)
+    return 0
+
+
+def interruptible() -> int:
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("interrupted; every answer so far is on disk, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    run_main(interruptible)

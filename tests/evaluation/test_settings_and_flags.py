@@ -1,0 +1,102 @@
+"""test_model.py's flags: the published commands, the defaults, and one clear line for every mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hint_grpo.errors import UserError
+from hint_grpo.evaluation.cli import output_folder, parse, settings_from
+from hint_grpo.evaluation.settings import EvaluationSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = (
+    "--model_path /PATH/TO/Hint-GRPO-Qwen2-VL-7B/ --data_path /PATH/TO/Geo170K/ "
+    "--prompt_path ./eval/prompts/geoqa_test_prompts.jsonl"
+)
+
+
+def settings(flags: str) -> EvaluationSettings:
+    return settings_from(parse(f"{PUBLISHED} {flags}".split()))
+
+
+def test_the_published_commands() -> None:
+    given = settings("--scale 0.8")
+    assert given.scales == (0.8,)
+    assert given.max_new_tokens == 1024
+    assert given.backend == "auto"
+    assert given.output == Path("output/eval/Hint-GRPO-Qwen2-VL-7B/geoqa_test_prompts")
+    assert given.scale_folder(0.8).name == "scale-0.8"
+    assert settings("").scales == (0.0,)
+
+
+def test_several_scales_and_gpus() -> None:
+    given = settings("--scale 0 0.8 -0.0 1.6 0.80 --gpu_ids 0,2,5 --output_dir out")
+    assert given.distinct_scales == (0.0, 0.8, 1.6)
+    assert [given.scale_folder(scale) for scale in given.distinct_scales[:2]] == [
+        Path("out/scale-0.0"),
+        Path("out/scale-0.8"),
+    ]
+    assert given.gpu_ids == (0, 2, 5)
+
+
+def test_a_blind_run_has_a_folder_of_its_own() -> None:
+    assert settings("--no_image --output_dir out").scale_folder(0.0) == Path("out/scale-0.0-no_image")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--scale -1", "0 or more"),
+        ("--scale nan", "0 or more"),
+        ("--scale inf", "0 or more"),
+        ("--scale", "expected at least one argument"),
+        ("--scale much", "invalid float"),
+        ("--no_image --scale 0.8", "nothing to calibrate"),
+        ("--limit 0", "1 or more"),
+        ("--batch_size 0", "1 or more"),
+        ("--max_new_tokens -5", "1 or more"),
+        ("--gpu_ids 0,0", "each GPU once"),
+        ("--gpu_ids all", "not a list of GPU numbers"),
+        ("--backend sglang", "invalid choice"),
+        ("--scales 0.8", "unrecognized"),
+        ("--rescore --check_data", "not allowed"),
+    ],
+)
+def test_a_mistake_is_named(flags: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        settings(flags)
+
+
+def test_a_missing_path_is_named() -> None:
+    with pytest.raises(UserError, match="--data_path is missing"):
+        parse(["--model_path", "m", "--prompt_path", "p"])
+
+
+def test_rescore_needs_the_output_folder_only() -> None:
+    assert output_folder(parse(["--rescore", "--output_dir", "out"])) == Path("out")
+    with pytest.raises(UserError, match="--output_dir"):
+        parse(["--rescore"])
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['test_model.py', '--help']\n"
+        "try:\n    runpy.run_path('test_model.py', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert end.code == 0, end.code\n"
+        "heavy = {'torch', 'transformers', 'vllm', 'numpy', 'PIL', 'sympy', 'matplotlib'} & sys.modules.keys()\n"
+        "print('HEAVY', sorted(heavy))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--scale" in done.stdout
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_a_wrong_flag_is_one_line_and_exit_code_2() -> None:
+    done = subprocess.run([sys.executable, "test_model.py", "--scale", "x"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
