@@ -1,0 +1,157 @@
+"""load_training_data: the files of a training set -> a `datasets.Dataset` on disk and a report of what was left out.
+
+Columns: id, image (absolute path; opened later, one at a time), question, solution, reasoning_steps, source.
+The text work (readers, filters, steps, lengths) is done once and cached; whether the images are there is looked up on
+every start, since unpacking a forgotten archive changes no cached file.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from hint_grpo.data.cache import REPORT_FILE, SAMPLES_FILE, cache_key, cached_folder
+from hint_grpo.data.filters import Dropped, Filter
+from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds, read_jsonl
+from hint_grpo.data.llava_cot import GEOMETRY_PREFIXES, LlavaCotReader
+from hint_grpo.data.own_jsonl import OwnReader
+from hint_grpo.data.paths import ImageRoot
+from hint_grpo.data.reasoning_length import without_long_reasoning
+from hint_grpo.data.report import DataReport
+from hint_grpo.data.sample import Sample
+from hint_grpo.data.store import with_usable_images, write_samples
+from hint_grpo.errors import UserError
+
+LLAVA_COT = "LLaVA-CoT-100k"
+RESPLIT_FILE = "llavacot_geometry.jsonl"
+DOWNLOAD_FILE = "train.jsonl"
+
+
+def load_training_data(
+    data_path: str | Path,
+    dataset_name: str = LLAVA_COT,
+    *,
+    tokenizer: Any = None,
+    keep_multiple_choice: bool = False,
+    max_reasoning_tokens: int = 512,
+    image_prefixes: Sequence[str] | None = None,
+    cache_dir: str | Path | None = None,
+) -> tuple[datasets.Dataset, DataReport]:
+    """The samples of a training set, and the report on them; raises UserError where there is nothing to train on.
+
+    `dataset_name` is "LLaVA-CoT-100k" (the authors' re-split file where it lies in `data_path`, else train.jsonl) or
+    the name of a .jsonl file, in `data_path` or absolute. `image_prefixes` choose a part of records in LLaVA-CoT's
+    schema: None means the geometry part for LLaVA-CoT-100k and everything for other files; () means everything.
+    Without a `tokenizer` the length of the reasoning is not checked.
+    """
+    file = training_file(Path(data_path), dataset_name)
+    if image_prefixes is None:
+        image_prefixes = GEOMETRY_PREFIXES if dataset_name == LLAVA_COT else ()
+    settings = {
+        "image_root": str(Path(data_path).resolve()),
+        "image_prefixes": list(image_prefixes),
+        "keep_multiple_choice": keep_multiple_choice,
+        "max_reasoning_tokens": max_reasoning_tokens,
+        "reasoning_checked": tokenizer is not None,
+        "tokenizer": _tokenizer_identity(tokenizer),
+        "steps_cut_here": RESPLIT_FILE if dataset_name == LLAVA_COT and file.name == DOWNLOAD_FILE else "",
+    }
+    build = partial(_build, file=file, settings=settings, tokenizer=tokenizer)
+    folder = cached_folder(_cache_folder(cache_dir), cache_key(file, settings), build)
+    report = DataReport.from_json(json.loads((folder / REPORT_FILE).read_text("utf-8")))
+    dataset = datasets.Dataset.from_file(str(folder / SAMPLES_FILE))
+    dataset = with_usable_images(dataset, report, ImageRoot(data_path))
+    if not len(dataset):
+        raise UserError(_why_empty(report))
+    return dataset, report
+
+
+def training_file(data_path: Path, dataset_name: str) -> Path:
+    """The file to read; raises UserError with the cure where there is none."""
+    if not data_path.is_dir():
+        raise UserError(
+            f"--data_path {data_path} is not a folder; give the one that holds {DOWNLOAD_FILE} and the images"
+        )
+    names = [RESPLIT_FILE, DOWNLOAD_FILE] if dataset_name == LLAVA_COT else [dataset_name]
+    if not names[-1].endswith(".jsonl"):
+        raise UserError(f"unknown --dataset_name {dataset_name!r}; use {LLAVA_COT} or the name of a .jsonl file")
+    for name in names:
+        if (data_path / name).is_file():
+            return data_path / name
+    raise UserError(
+        f"{' or '.join(names)} not found in {data_path}; download Xkev/LLaVA-CoT-100k there, "
+        "or name a .jsonl file of your own with --dataset_name"
+    )
+
+
+def read_questions(
+    rows: Iterable[Row], reader: Callable[[Row], Iterator[Sample | Dropped]], report: DataReport
+) -> Iterator[Sample | Dropped]:
+    """Every question of the rows, as a sample or a drop; records the reader cannot use are noted as bad lines."""
+    for row in rows:
+        report.records += 1
+        try:
+            yield from reader(row)
+        except BadRecord as error:
+            report.bad_lines.add(f"{row.source}: {error}")
+
+
+def _build(folder: Path, file: Path, settings: dict[str, Any], tokenizer: Any) -> None:
+    """Reads the file; writes samples and report into `folder`."""
+    report, ids, root = DataReport(file=file.name, settings=settings), UniqueIds(), ImageRoot(settings["image_root"])
+    keep = settings["keep_multiple_choice"]
+    llava = LlavaCotReader(root, ids, tuple(settings["image_prefixes"]), keep)
+    own = OwnReader(root, ids, keep)
+    rows = read_jsonl(file, report.bad_lines)
+    stream = read_questions(rows, lambda row: (llava if "conversations" in row.record else own)(row), report)
+    if tokenizer is not None:
+        stream = without_long_reasoning(stream, tokenizer, settings["max_reasoning_tokens"])
+    report.content_hash = write_samples(folder / SAMPLES_FILE, _kept(stream, report))
+    report.duplicates = ids.duplicates
+    (folder / REPORT_FILE).write_text(json.dumps(report.to_json(), ensure_ascii=False, indent=1), "utf-8")
+
+
+def _kept(stream: Iterable[Sample | Dropped], report: DataReport) -> Iterator[Sample]:
+    for question in stream:
+        report.questions += 1
+        if isinstance(question, Sample):
+            yield question
+        else:
+            report.drop(question.reason, question.source)
+
+
+def _tokenizer_identity(tokenizer: Any) -> str | None:
+    """What tells one tokenizer from another: its whole definition where it can be had, else its name and size."""
+    if tokenizer is None:
+        return None
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else f"{tokenizer.name_or_path} {len(tokenizer)}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _cache_folder(cache_dir: str | Path | None) -> Path:
+    return Path(cache_dir) if cache_dir is not None else Path(datasets.config.HF_DATASETS_CACHE) / "hint_grpo"
+
+
+def _why_empty(report: DataReport) -> str:
+    """One line: what took the most, and what helps."""
+    counts = {name: noted.count for name, noted in report.filters.items()}
+    if report.bad_lines.count:
+        counts[f"bad line ({report.bad_lines.first[0]})"] = report.bad_lines.count
+    if not counts:
+        return f"{report.file} holds no questions; is the download complete?"
+    most = max(counts, key=lambda name: counts[name])
+    cures = {
+        Filter.IMAGE_MISSING: "join and unpack the images in the data folder: "
+        "cat image.zip.part-* > image.zip && unzip image.zip",
+        Filter.OTHER_IMAGES: f"--image_prefixes is {' '.join(report.settings['image_prefixes'])}",
+        Filter.REASONING_TOO_LONG: "the reasoning must be shorter than "
+        f"{report.settings['max_reasoning_tokens']} tokens",
+    }
+    cure = cures.get(most)  # type: ignore[call-overload]
+    reason = f"{most}; {cure}" if cure else most
+    return f"no sample of {report.file} can be used: {counts[most]:,} left out because: {reason}"

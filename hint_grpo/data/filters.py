@@ -1,0 +1,43 @@
+"""Why a question or a sample is left out: every filter has a name, and every name is counted (METHOD section 2)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hint_grpo.data.paths import EMPTY, MISSING, OUTSIDE, UNREADABLE
+
+
+class Filter(StrEnum):
+    """The names under which a DataReport counts; in the order in which the filters are applied."""
+
+    OTHER_IMAGES = "image is not of the chosen part"
+    NO_IMAGE = "record has no image"
+    IMAGE_OUTSIDE = OUTSIDE
+    NO_ANSWER = "question without an answer"
+    NO_CONCLUSION = "answer has no conclusion"
+    SPECIAL_TOKEN = "text holds a special token of the model"
+    LETTER_WITHOUT_OPTIONS = "answer is a letter, the question has no such option"
+    NO_NUMBER = "answer holds no number"
+    UNCLEAR_ANSWER = "answer states no single value"
+    REASONING_TOO_LONG = "reasoning is too long"
+    IMAGE_MISSING = MISSING
+    IMAGE_EMPTY = EMPTY
+    IMAGE_UNREADABLE = UNREADABLE
+
+
+IMAGE_FILTERS = (Filter.IMAGE_OUTSIDE, Filter.IMAGE_MISSING, Filter.IMAGE_EMPTY, Filter.IMAGE_UNREADABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A question that a filter left out, and where it stands."""
+
+    reason: Filter
+    source: str
+
+
+class Refused(Exception):
+    """Raised inside a reader to leave the question at hand out; never leaves the reader."""
+
+    def __init__(self, reason: Filter) -> None:
+        super().__init__(reason)
+        self.reason = reason

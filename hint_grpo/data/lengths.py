@@ -1,0 +1,33 @@
+"""Lengths in tokens: of an image, without its pixels; of a prompt against what the model can hold."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+def num_image_tokens(width: int, height: int, image_processor: Any) -> int:
+    """The placeholders that the processor makes of a picture, by the image processor's own arithmetic on its size."""
+    patches = image_processor.get_number_of_image_patches(height, width, {})
+    return patches // image_processor.merge_size**2
+
+
+@dataclass(frozen=True, slots=True)
+class LengthLimits:
+    """What a prompt may cost. None: no limit."""
+
+    max_prompt_length: int | None
+    max_completion_length: int
+    context_length: int | None
+
+    def prompt_problem(self, prompt_tokens: int) -> str | None:
+        """Why a prompt (image included, no hint) cannot be used at all; None where it can. It is never cut."""
+        if self.max_prompt_length is not None and prompt_tokens > self.max_prompt_length:
+            return f"prompt is longer than --max_prompt_length {self.max_prompt_length}"
+        return None
+
+    def prompt_fits(self, prompt_tokens: int, begun_tokens: int = 0) -> bool:
+        """Whether prompt, begun turn (`<think>` and the hint) and a whole completion fit the model's context.
+
+        Where they do not, the hint level is skipped and counted; at level 0 the sample is.
+        """
+        total = prompt_tokens + begun_tokens + self.max_completion_length
+        return self.context_length is None or total <= self.context_length

@@ -1,0 +1,159 @@
+"""LLaVA-CoT-100k records to samples (METHOD section 2).
+
+    {"id": "g1", "image": "geoqa+/images/5137.png", "conversations": [
+        {"from": "human", "value": "<image>\\nIn the figure, ... angle C is ()\\nA. 30°\\nB. 45°"},
+        {"from": "gpt", "value": "<SUMMARY> .. </SUMMARY>\\n\\n<CAPTION> .. </CAPTION>\\n\\n
+                                  <REASONING> .. </REASONING>\\n\\n<CONCLUSION> B </CONCLUSION>"}]}
+
+A record may hold several questions; tags may be missing, unclosed, or separated by any white space. The authors' own
+re-split file (reasoning as "Step 1: ...") has the same schema and is read by the same code.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hint_grpo.data.answers import conclusion_value, has_number
+from hint_grpo.data.fill_in import clean_question, fill_in, refuse_special_tokens
+from hint_grpo.data.filters import Dropped, Filter, Refused
+from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds
+from hint_grpo.data.paths import BadImage, ImageRoot
+from hint_grpo.data.sample import Sample
+from hint_grpo.data.steps import split_steps
+
+GEOMETRY_PREFIXES = ("geoqa+/", "CLEVR_v1.0/")
+"""Where the images of the geometry part lie, the part that the paper trains on."""
+TAG = re.compile(r"<\s*(/?)\s*(SUMMARY|CAPTION|DESCRIPTION|REASONING|CONCLUSION)\s*>", re.IGNORECASE)
+ASKS = ("human", "user")
+ANSWERS = ("gpt", "assistant")
+
+
+@dataclass(frozen=True)
+class LlavaCotReader:
+    """Turns rows into samples and drops; a record that is not of the schema raises BadRecord."""
+
+    root: ImageRoot
+    ids: UniqueIds
+    image_prefixes: tuple[str, ...]
+    keep_multiple_choice: bool
+
+    def __call__(self, row: Row) -> Iterator[Sample | Dropped]:
+        turns = question_turns(row.record)
+        try:
+            image = self._image(row.record)
+        except Refused as refused:
+            yield from (Dropped(refused.reason, row.source) for _ in turns)
+            return
+        for number, (question, answer) in enumerate(turns, start=1):
+            try:
+                yield self._sample(row, image, number, question, answer)
+            except Refused as refused:
+                yield Dropped(refused.reason, row.source)
+
+    def _image(self, record: dict[str, Any]) -> str:
+        image = record.get("image")
+        if isinstance(image, list) and len(image) == 1:
+            image = image[0]
+        if not isinstance(image, str) or not image.strip():
+            raise Refused(Filter.NO_IMAGE)
+        try:
+            absolute = self.root.absolute(image)
+        except BadImage as error:
+            raise Refused(Filter.IMAGE_OUTSIDE) from error
+        relative = absolute[len(self.root.folder) :].lstrip("/")
+        if self.image_prefixes and not relative.startswith(self.image_prefixes):
+            raise Refused(Filter.OTHER_IMAGES)
+        return absolute
+
+    def _sample(self, row: Row, image: str, number: int, question: str, answer: str | None) -> Sample:
+        if answer is None:
+            raise Refused(Filter.NO_ANSWER)
+        reasoning, conclusion = reasoning_and_conclusion(answer)
+        if not conclusion:
+            raise Refused(Filter.NO_CONCLUSION)
+        question = clean_question(question)
+        refuse_special_tokens(question, reasoning, conclusion)
+        question, value = fill_in(question, conclusion, keep_multiple_choice=self.keep_multiple_choice)
+        return Sample(
+            id=self.ids.claim(turn_id(row, number), row.source),
+            image=image,
+            question=question,
+            solution=numeric_value(conclusion) if value is None else value,
+            reasoning_steps=split_steps(reasoning),
+            source=row.source,
+        )
+
+
+def turn_id(row: Row, number: int) -> str:
+    """The record's id (its place where it has none); ":2" and so on for the further questions of a record."""
+    name = row.record.get("id")
+    name = name if isinstance(name, str) and name else row.source
+    return name if number == 1 else f"{name}:{number}"
+
+
+def numeric_value(conclusion: str) -> str:
+    """The value a conclusion states; raises Refused."""
+    if not has_number(conclusion):
+        raise Refused(Filter.NO_NUMBER)
+    value = conclusion_value(conclusion)
+    if value is None:
+        raise Refused(Filter.UNCLEAR_ANSWER)
+    return value
+
+
+def question_turns(record: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """The record's questions, each with the answer that follows it (None where none does); raises BadRecord."""
+    conversations = record.get("conversations")
+    if not isinstance(conversations, list):
+        raise BadRecord('"conversations" is missing or not a list')
+    turns: list[tuple[str, str | None]] = []
+    for message in conversations:
+        speaker, text = _message(message)
+        if speaker in ASKS:
+            turns.append((text, None))
+        elif speaker in ANSWERS and turns and turns[-1][1] is None:
+            turns[-1] = (turns[-1][0], text)
+    return turns
+
+
+def _message(message: Any) -> tuple[str, str]:
+    if not isinstance(message, dict) or not isinstance(message.get("value"), str):
+        raise BadRecord('a message of "conversations" has no "value" text')
+    return str(message.get("from", "")).lower(), message["value"].replace("\r\n", "\n")
+
+
+def reasoning_and_conclusion(answer: str) -> tuple[str, str]:
+    """The two sections that training uses; each "" where the answer has none.
+
+    Without a REASONING section, what stands outside of all sections and before the conclusion is the reasoning (an
+    answer that only marks its conclusion); without a CONCLUSION section, what follows the closed REASONING is the
+    conclusion.
+    """
+    sections = list(_sections(answer))
+    names = [name for name, _ in sections]
+    reasoning = [text for name, text in sections if name == "REASONING"]
+    conclusion = [text for name, text in sections if name == "CONCLUSION"]
+    if not reasoning and conclusion:
+        reasoning = [text for name, text in sections[: names.index("CONCLUSION")] if name == ""]
+    if not conclusion and reasoning:
+        last = len(names) - 1 - names[::-1].index("REASONING")
+        conclusion = [text for name, text in sections[last + 1 :] if name == ""]
+    return "\n\n".join(reasoning), "\n\n".join(conclusion)
+
+
+def _sections(answer: str) -> Iterator[tuple[str, str]]:
+    """(section name, text) in order; "" names what stands outside of all sections.
+
+    A section ends at its closing tag or, unclosed, at the next opening one; a closing tag that was never opened closes
+    what stands before it.
+    """
+    name, start = "", 0
+    for tag in TAG.finditer(answer):
+        closes, tag_name = bool(tag[1]), tag[2].upper()
+        text = answer[start : tag.start()].strip()
+        if text:
+            yield (tag_name if closes and not name else name), text
+        name, start = ("" if closes else tag_name), tag.end()
+    if rest := answer[start:].strip():
+        yield name, rest

@@ -1,0 +1,91 @@
+"""Multiple choice becomes fill-in-the-blank: the options leave the question (METHOD section 2).
+
+    "... then angle C is ()\\nA. 30°\\nB. 45°\\nAnswer with the option's letter from the given choices directly."
+    -> "... then angle C is ()"   and   {"A": "30°", "B": "45°"}
+
+Letters also name points: "AB touches circle A. B lies ..." holds no options. A list of options is a run of markers that
+begins at A, misses no letter, and leaves no option empty; the more easily a style is mistaken, the longer the run must
+be.
+"""
+
+import re
+from dataclasses import dataclass
+
+LETTERS = "ABCDEFGH"
+LONGEST_INLINE_OPTION = 60
+
+
+@dataclass(frozen=True)
+class Style:
+    """A way to write option markers: its pattern, and the shortest run that is believed."""
+
+    marker: re.Pattern[str]
+    shortest: int
+    inline: bool
+
+
+# The order is the order of trust. A colon marks options at a line's start only: "angle A: angle B: angle C = 1:2:3".
+STYLES = (
+    Style(re.compile(r"^[ \t]*\**([A-H])\**\s?[.).、::](?!\w\.)[ \t]*", re.MULTILINE), 2, inline=False),
+    Style(re.compile(r"(?<![A-Za-z0-9∠△⊙])[((]\s?([A-H])\s?[))][.::、]?\s*"), 2, inline=True),
+    Style(re.compile(r"(?:(?<=[\s,,;;。))])|^)([A-H])(?:[.)](?=[\s\d\\$√π-])|[.、])\s*"), 3, inline=True),
+)
+HEADER = re.compile(
+    r"\s*\**(?:the\s+)?(?:answer\s+)?(?:options|choices|选项)(?:\s+are)?\s*\**\s*[::]?\**\s*$", re.IGNORECASE
+)
+TRIMMINGS = re.compile(r"^[\s*,;,;]+|[\s*,;,;。.]+$")  # around an option's text
+# What asks for a letter makes no sense once the options are gone.
+ASKS_FOR_LETTER = re.compile(
+    r"(?:please\s+)?(?:directly\s+)?\b(?:answer|respond|reply|choose|select|pick|provide|give|output|return)\b"
+    r"[^.?!\n]*\b(?:letters?|options?|choices?)\b[^.?!\n]*[.!]?|请[^。\n]*选项[^。\n]*[。.]?",
+    re.IGNORECASE,
+)
+
+
+def split_options(question: str) -> tuple[str, dict[str, str]]:
+    """The question without its options, and the options by letter; the question as it was and {} where it has none."""
+    body = _without_request(question)
+    for style in STYLES:
+        run = _run_of_options(body, style)
+        if run:
+            stem = HEADER.sub("", body[: run[0].start()]).rstrip()
+            texts, rest = _option_texts(body, run, style)
+            if stem and texts:
+                return "\n".join(part for part in (stem, rest) if part), texts
+    return question, {}
+
+
+def _without_request(question: str) -> str:
+    """The question without a closing line or sentence that asks for a letter."""
+    question = question.rstrip()
+    last_line = question.rfind("\n") + 1
+    for match in ASKS_FOR_LETTER.finditer(question, last_line):
+        if match.end() == len(question):
+            return question[: match.start()].rstrip()
+    return question
+
+
+def _run_of_options(text: str, style: Style) -> list[re.Match[str]]:
+    """The last run of markers A, B, C, ... with a text behind each; [] where there is none."""
+    markers = list(style.marker.finditer(text))
+    for start in reversed([i for i, marker in enumerate(markers) if marker[1] == "A"]):
+        run = [markers[start]]
+        for marker in markers[start + 1 :]:
+            if marker[1] == LETTERS[len(run) % len(LETTERS)] and text[run[-1].end() : marker.start()].strip():
+                run.append(marker)
+        if len(run) >= style.shortest and text[run[-1].end() :].strip():
+            return run
+    return []
+
+
+def _option_texts(text: str, run: list[re.Match[str]], style: Style) -> tuple[dict[str, str], str]:
+    """The options' texts, and what stands behind the last one's line; ({}, "") where they cannot be options."""
+    ends = [marker.start() for marker in run[1:]] + [len(text)]
+    texts = [text[marker.end() : end] for marker, end in zip(run, ends, strict=True)]
+    texts[-1], _, rest = texts[-1].strip().partition("\n")
+    texts = [TRIMMINGS.sub("", " ".join(option.split())) for option in texts]
+    if not all(texts) or (
+        style.inline and any("?" in option or len(option) > LONGEST_INLINE_OPTION for option in texts)
+    ):
+        return {}, ""
+    return {marker[1]: option for marker, option in zip(run, texts, strict=True)}, rest.strip()
