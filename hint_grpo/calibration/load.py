@@ -1,0 +1,164 @@
+"""`load_decoder`: from a model directory to a Decoder. The model class comes from config.json, never from the path's name."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hint_grpo.stack  # noqa: F401
+
+import torch
+from transformers import AutoConfig, AutoProcessor, GenerationConfig
+
+from hint_grpo.calibration.decoder import Decoder
+from hint_grpo.calibration.questions import QuestionEncoder
+from hint_grpo.calibration.rules import GreedyRules, read_rules
+from hint_grpo.errors import UserError
+from hint_grpo.stack import HAS_CUDA
+
+BACKENDS = ("auto", "vllm", "hf")
+MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl")
+# Questions decoded at a time. transformers: the paper's code takes 10. vLLM: rows are cheap until the cache is full.
+HF_BATCH_SIZE = 10
+VLLM_BATCH_SIZE = 128 if HAS_CUDA else 32
+
+
+def load_decoder(
+    model_path: str | Path,
+    *,
+    backend: str = "auto",
+    batch_size: int | None = None,
+    max_new_tokens: int = 1024,
+    max_pixels: int | None = None,
+    dtype: str | torch.dtype | None = None,
+    repetition_penalty: float | None = None,
+    gpu_memory_utilization: float = 0.9,
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    vllm_engine_args: Mapping[str, Any] | None = None,
+) -> Decoder:
+    """A greedy decoder with text-bias calibration; `decode(requests, scale)` takes another scale on every call.
+
+    backend: "vllm" (the fast path), "hf" (transformers, the reference), "auto": vLLM where it is installed.
+    batch_size: questions decoded at a time (default: 10 for hf; for vLLM 128 on a GPU, 32 without).
+    max_pixels: larger pictures are scaled down to it (default: the checkpoint's own limit).
+    dtype: "bfloat16", "float16" or "float32" (default: bfloat16 on a GPU, float32 without).
+    repetition_penalty: replaces that of the checkpoint's generation_config.json; 1.0 is none.
+    attn_implementation: for hf, as transformers takes it. gpu_memory_utilization, vllm_engine_args: for vLLM, the latter
+    as EngineArgs takes them (max_num_seqs, max_num_batched_tokens, enforce_eager, ..).
+    """
+    backend = choose_backend(backend)
+    _check_positive(batch_size=batch_size, max_new_tokens=max_new_tokens, max_pixels=max_pixels)
+    path = model_directory(model_path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    if config.model_type not in MODEL_TYPES:
+        raise UserError(f"{path} is a {config.model_type} model; calibrated decoding knows {', '.join(MODEL_TYPES)}")
+    processor = load_processor(path, max_pixels, trust_remote_code)
+    encoder = QuestionEncoder(
+        processor, max_new_tokens=max_new_tokens, context_length=config.get_text_config().max_position_embeddings
+    )
+    rules = load_rules(path, config, processor.tokenizer, repetition_penalty)
+    torch_dtype = choose_dtype(dtype)
+    if backend == "hf":
+        from hint_grpo.calibration.hf import HfDecoder
+
+        model = load_hf_model(path, torch_dtype, attn_implementation, trust_remote_code)
+        size = batch_size or HF_BATCH_SIZE
+        return HfDecoder(model, encoder, rules, batch_size=size, max_new_tokens=max_new_tokens)
+
+    from hint_grpo.calibration.vllm import VllmDecoder
+    from hint_grpo.calibration.vllm_engine import EngineSettings, build_engine
+
+    settings = EngineSettings(
+        model_path=path,
+        dtype=str(torch_dtype).removeprefix("torch."),
+        max_num_seqs=2 * (batch_size or VLLM_BATCH_SIZE),
+        max_new_tokens=max_new_tokens,
+        gpu_memory_utilization=gpu_memory_utilization,
+        trust_remote_code=trust_remote_code,
+        overrides=dict(vllm_engine_args or {}),
+    )
+    return VllmDecoder(build_engine(settings, encoder, rules, config), encoder, rules, max_new_tokens=max_new_tokens)
+
+
+def choose_backend(backend: str) -> str:
+    if backend not in BACKENDS:
+        raise UserError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    installed = importlib.util.find_spec("vllm") is not None
+    if backend == "vllm" and not installed:
+        raise UserError("backend vllm: vLLM is not installed; install requirements.txt, or take --backend hf")
+    return ("vllm" if installed else "hf") if backend == "auto" else backend
+
+
+def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    if dtype is None or dtype == "auto":
+        return torch.bfloat16 if HAS_CUDA else torch.float32
+    known = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+    chosen = known.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen not in known.values():
+        raise UserError(f"unknown dtype {dtype!r}: choose one of auto, {', '.join(known)}")
+    return chosen
+
+
+def model_directory(model_path: str | Path) -> Path:
+    """The directory, once it is known to hold a model with weights (safetensors: no pickle is read)."""
+    path = Path(model_path)
+    if not path.is_dir():
+        raise UserError(
+            f"model path {path} is not a directory; download the model first (hf download NAME --local-dir DIR)"
+        )
+    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
+        raise UserError(f"{path} holds a LoRA adapter, not a model: merge it into its base model first")
+    if not (path / "config.json").exists():
+        raise UserError(f"{path} has no config.json: give the directory of a whole model")
+    weights = list(path.glob("*.safetensors"))
+    if not weights or any(file.stat().st_size == 0 for file in weights):
+        raise UserError(
+            f"{path} has no weights (*.safetensors), or an empty file of them: the download or save is not complete"
+        )
+    return path
+
+
+def load_processor(path: Path, max_pixels: int | None, trust_remote_code: bool) -> Any:
+    """The checkpoint's processor, padding on the left; `max_pixels` replaces the image processor's upper limit."""
+    try:
+        processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} has no usable processor (preprocessor_config.json, tokenizer.json, ..): {error}"
+        ) from error
+    processor.tokenizer.padding_side = "left"
+    if max_pixels is not None:
+        limits = processor.image_processor.size
+        smallest = limits["shortest_edge"]
+        if max_pixels < smallest:
+            raise UserError(f"max_pixels {max_pixels} is below the checkpoint's smallest picture of {smallest} pixels")
+        processor.image_processor.size = type(limits)(shortest_edge=smallest, longest_edge=max_pixels)
+    return processor
+
+
+def load_rules(path: Path, config: Any, tokenizer: Any, repetition_penalty: float | None) -> GreedyRules:
+    has_file = (path / "generation_config.json").exists()
+    generation_config = (
+        GenerationConfig.from_pretrained(path) if has_file else GenerationConfig.from_model_config(config)
+    )
+    return read_rules(config, generation_config, tokenizer, repetition_penalty)
+
+
+def load_hf_model(path: Path, dtype: torch.dtype, attn_implementation: str | None, trust_remote_code: bool) -> Any:
+    from transformers import AutoModelForImageTextToText
+
+    kwargs = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code, **kwargs
+        )
+    except ImportError as error:  # an attention kernel that is not installed
+        raise UserError(f"attn_implementation {attn_implementation}: {error}; leave it out, or take sdpa") from error
+    return model.to("cuda" if HAS_CUDA else "cpu").eval()
+
+
+def _check_positive(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise UserError(f"{name} {value}: give a whole number of 1 or more")

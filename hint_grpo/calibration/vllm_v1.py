@@ -1,0 +1,99 @@
+"""The logits processor for vLLM's V1 model runner (CPU, and CUDA before Model Runner V2 became its default).
+
+There custom processors run on float32 logits before vLLM's own penalties; those stay switched off, the penalty is applied
+here, on the calibrated logits, so that both of vLLM's interfaces and transformers compute the same.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from vllm.v1.sample.logits_processor.builtin import process_dict_updates
+from vllm.v1.sample.logits_processor.interface import BatchUpdate, LogitsProcessor
+
+from hint_grpo.calibration.rows import CONFIG_KEY, Branch, RowPlan, choose_rows, plan_rows
+from hint_grpo.calibration.rules import GreedyRules
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A row of the persistent batch. `output_ids` is vLLM's own list, which grows. `slot` is its row in the table of seen
+    tokens, None until it has one; `num_marked` of its output tokens are in there."""
+
+    branch: Branch
+    prompt_ids: list[int]
+    output_ids: list[int]
+    slot: int | None = None
+    num_marked: int = 0
+
+
+class PairedLogitsV1(LogitsProcessor):
+    """Keeps the batch's rows as vLLM reports their coming, going and moving, and chooses their tokens (`choose_rows`)."""
+
+    def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
+        self.rules = GreedyRules.from_dict(vllm_config.additional_config[CONFIG_KEY])
+        self.device = device
+        self.requests: dict[int, _Request] = {}
+        self.plan: RowPlan | None = None
+        self.lead: list[_Request] = []
+        self.lead_slots = torch.zeros(0, dtype=torch.long, device=device)
+        self.seen_SV: torch.Tensor | None = None  # S slots, each the history of one lead row
+        if self.rules.repetition_penalty != 1.0:
+            shape = (vllm_config.scheduler_config.max_num_seqs, vllm_config.model_config.get_vocab_size())
+            self.seen_SV = torch.zeros(shape, dtype=torch.bool, device=device)
+
+    def is_argmax_invariant(self) -> bool:
+        return False
+
+    def update_state(self, batch_update: BatchUpdate | None) -> None:
+        if process_dict_updates(self.requests, batch_update, _new_request):
+            self.plan = None
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        if not self.requests:
+            return logits
+        if self.plan is None:
+            self.plan = self._replan()
+        seen_lead_BV = None
+        if self.seen_SV is not None:
+            self._mark_new_tokens(self.seen_SV)
+            seen_lead_BV = self.seen_SV[self.lead_slots]
+        return choose_rows(logits, self.plan, self.rules, seen_lead_BV)
+
+    def _replan(self) -> RowPlan:
+        rows = [self.requests.get(row) for row in range(max(self.requests) + 1)]
+        plan = plan_rows([None if request is None else request.branch for request in rows], self.device)
+        self.lead = [self.requests[row] for row in plan.lead_rows.tolist()]
+        if self.seen_SV is not None:
+            self._give_slots(self.seen_SV)
+        return plan
+
+    def _give_slots(self, seen_SV: torch.Tensor) -> None:
+        """A slot for every lead row that has none; those of requests that have left are free again."""
+        taken = {request.slot for request in self.requests.values()}
+        free = [slot for slot in range(len(seen_SV)) if slot not in taken]
+        for request in self.lead:
+            if request.slot is None:
+                request.slot = free.pop()
+                seen_SV[request.slot] = False
+                seen_SV[request.slot, self._index(request.prompt_ids)] = True
+        self.lead_slots = self._index([request.slot for request in self.lead if request.slot is not None])
+
+    def _mark_new_tokens(self, seen_SV: torch.Tensor) -> None:
+        slots: list[int] = []
+        token_ids: list[int] = []
+        for request in self.lead:
+            assert request.slot is not None
+            new_ids = request.output_ids[request.num_marked :]
+            request.num_marked += len(new_ids)
+            slots.extend([request.slot] * len(new_ids))
+            token_ids.extend(new_ids)
+        seen_SV[self._index(slots), self._index(token_ids)] = True
+
+    def _index(self, values: list[int]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.long, device=self.device)
+
+
+def _new_request(sampling_params: Any, prompt_ids: list[int] | None, output_ids: list[int]) -> _Request | None:
+    branch = Branch.of(sampling_params)
+    return None if branch is None else _Request(branch, list(prompt_ids or ()), output_ids)
