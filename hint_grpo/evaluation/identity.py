@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hint_grpo.data.questions import Question
 from hint_grpo.errors import UserError
-from hint_grpo.evaluation.questions import Question
 from hint_grpo.evaluation.results import replace_file
 from hint_grpo.prompts import evaluation_messages
 
@@ -54,6 +54,14 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_model_folder(model_path: Path) -> None:
+    """What can be said of a model at once; the rest is `load_decoder`'s."""
+    if not model_path.is_dir():
+        raise UserError(f"--model_path {model_path} is not a folder: get the model (hf download NAME --local-dir DIR)")
+    if not (model_path / "config.json").is_file():
+        raise UserError(f"--model_path {model_path} holds no model: it has no config.json")
+
+
 def model_digest(model_path: Path, memo_path: Path) -> str:
     """One digest for the content of a model folder.
 
@@ -62,13 +70,11 @@ def model_digest(model_path: Path, memo_path: Path) -> str:
     as long as its inode, size and times stand, so that the next run does not read it again.
     """
     files = [path for path in sorted(model_path.iterdir()) if _is_model_file(path)]
-    if not files:
-        raise UserError(f"{model_path} holds no model: it has no config.json and no .safetensors file")
+    stamps = list(map(_stamp, files))  # before the files are read: one that changes meanwhile is read again next time
     memo = _read_memo(memo_path)
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
-        digests = list(pool.map(lambda path: memo.get(_stamp(path)) or file_digest(path), files))
-    stamps = {_stamp(path): digest for path, digest in zip(files, digests, strict=True)}
-    replace_file(memo_path, json.dumps(stamps, indent=1) + "\n")
+        digests = list(pool.map(lambda path, stamp: memo.get(stamp) or file_digest(path), files, stamps))
+    replace_file(memo_path, json.dumps(dict(zip(stamps, digests, strict=True)), indent=1) + "\n")
     return _digest_json([[path.name, digest] for path, digest in zip(files, digests, strict=True)])
 
 

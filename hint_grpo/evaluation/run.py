@@ -9,23 +9,24 @@ model, owns every file, and survives them. What an earlier run left on disk is r
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hint_grpo.calibration.decoder import DecodeRequest
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.identity import conditions_for, file_digest, model_digest
+from hint_grpo.data.questions import Question
+from hint_grpo.evaluation.identity import check_model_folder, conditions_for, file_digest, model_digest
 from hint_grpo.evaluation.lock import only_run_in
 from hint_grpo.evaluation.plot import draw_scales
 from hint_grpo.evaluation.pool import ChunkSizes, Pool, Task
 from hint_grpo.evaluation.progress import Progress
-from hint_grpo.evaluation.questions import Question, QuestionSet, read_questions, without_bad_images
+from hint_grpo.evaluation.questions import usable_questions
 from hint_grpo.evaluation.scale_run import ScaleRun
-from hint_grpo.evaluation.seats import choose_seats
+from hint_grpo.evaluation.seats import choose_seats, visible_gpus
 from hint_grpo.evaluation.settings import EvaluationSettings
 from hint_grpo.evaluation.summary import Summary, write_overview
 
-WEIGHTS_MEMO = "weights.json"
+DIGESTS_FILE = "model_digests.json"
 # The fewest questions a process is handed at a time where there are several: fewer would leave its batch half empty.
 MIN_CHUNK = 16
 # With several scales the most questions of a chunk: their encoded pictures should fit a decoder's cache together.
@@ -34,34 +35,17 @@ MAX_CHUNK = 256
 
 def run_evaluation(settings: EvaluationSettings, *, show_progress: bool = True) -> list[Summary]:
     """Decodes what is not on disk yet, scores all of it, and returns one summary per scale in the order given."""
-    question_set = usable_questions(settings)
+    check_model_folder(settings.model_path)
+    usable = usable_questions(settings)
     output = settings.output
     with only_run_in(output):
-        runs = _begin(settings, question_set.questions)
-        num_processes = _decode(settings, runs, question_set.questions, show_progress)
-        summaries = [run.finish(num_processes, question_set.bad.count) for run in runs]
+        runs = _begin(settings, usable.questions)
+        num_processes = _decode(settings, runs, usable.questions, show_progress)
+        summaries = [run.finish(num_processes, usable.num_skipped) for run in runs]
         write_overview(output, summaries)
         if len(summaries) > 1:
             draw_scales(summaries, output)
     return summaries
-
-
-def usable_questions(settings: EvaluationSettings) -> QuestionSet:
-    """The questions of a run. Unusable ones end it before a model is loaded, unless --skip_bad leaves them out."""
-    question_set = read_questions(settings.prompt_path, settings.data_path, settings.limit)
-    if not settings.no_image:
-        question_set = without_bad_images(question_set, settings.data_path)
-    bad = question_set.bad
-    if bad.count and not settings.skip_bad:
-        raise UserError(
-            f"{bad.count} questions of {settings.prompt_path} cannot be asked, first {bad.first[0]}: "
-            "--check_data lists them, --skip_bad leaves them out"
-        )
-    if bad.count:
-        print(f"{bad.count} questions are left out, first {'; '.join(bad.first)}", file=sys.stderr)
-    if not question_set.questions:
-        raise UserError(f"{settings.prompt_path} holds no question that can be asked")
-    return question_set
 
 
 def _begin(settings: EvaluationSettings, questions: Sequence[Question]) -> list[ScaleRun]:
@@ -80,13 +64,19 @@ def _begin(settings: EvaluationSettings, questions: Sequence[Question]) -> list[
 
 
 def _decoding(settings: EvaluationSettings) -> dict[str, Any]:
-    """The part of the cache key that all questions and scales share; "auto" is what it stands for on this machine."""
-    from hint_grpo.calibration.load import choose_backend, choose_dtype, model_directory  # imports torch: not before
+    """The part of the cache key that all questions and scales share.
 
+    "auto" is settled here, so that the key says what it stood for; the workers are told backend and dtype by name.
+    """
+    backend, dtype = settings.backend, settings.dtype
+    if backend == "auto":
+        backend = "vllm" if find_spec("vllm") else "hf"
+    if dtype == "auto":
+        dtype = "bfloat16" if visible_gpus() else "float32"
     return {
-        "weights": model_digest(model_directory(settings.model_path), settings.output / WEIGHTS_MEMO),
-        "backend": choose_backend(settings.backend),
-        "dtype": str(choose_dtype(settings.dtype)).removeprefix("torch."),
+        "weights": model_digest(settings.model_path, settings.output / DIGESTS_FILE),
+        "backend": backend,
+        "dtype": dtype,
         "max_new_tokens": settings.max_new_tokens,
         "max_pixels": settings.max_pixels,
     }

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from hint_grpo.data.questions import Question
 from hint_grpo.evaluation.identity import Conditions
 from hint_grpo.evaluation.pool import Answered
-from hint_grpo.evaluation.questions import Question
 from hint_grpo.evaluation.results import Result
 from hint_grpo.evaluation.scored import scored
 from hint_grpo.evaluation.settings import EvaluationSettings

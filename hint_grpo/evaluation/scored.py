@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hint_grpo.evaluation.questions import Question
+from hint_grpo.data.questions import Question
 from hint_grpo.evaluation.results import Answer, Result
 from hint_grpo.scoring import extract_answer, score
 

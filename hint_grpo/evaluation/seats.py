@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import cache
 
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.pool import Seat
@@ -18,6 +19,7 @@ def choose_seats(gpu_ids: Sequence[int] | None) -> list[Seat]:
     return [Seat(gpu=gpus[gpu]) for gpu in (gpu_ids or range(len(gpus)))]
 
 
+@cache
 def visible_gpus() -> list[str]:
     """The entries of CUDA_VISIBLE_DEVICES that a process may be given; --gpu_ids counts within them, as torch does."""
     import torch  # only now: --help and a run with nothing to decode do without it

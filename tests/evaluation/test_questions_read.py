@@ -1,4 +1,4 @@
-"""Question files: GeoQA rows, counting rows, paths, and everything that cannot be asked."""
+"""Which questions a run asks: GeoQA rows, counting rows, and everything that cannot be asked."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from hint_grpo.errors import UserError
-from hint_grpo.evaluation.questions import path_in_data, read_questions, without_bad_images
+from hint_grpo.evaluation.questions import UsableQuestions, usable_questions
+from hint_grpo.evaluation.settings import EvaluationSettings
 
 
 @pytest.fixture
@@ -19,8 +20,8 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def question_file(tmp_path: Path, *rows: object) -> Path:
-    path = tmp_path / "questions.jsonl"
+def question_file(data: Path, *rows: object) -> Path:
+    path = data.parent / "questions.jsonl"
     lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -30,81 +31,85 @@ def row(image_path: str = "./Geo170K/images/test/0.png", gold: object = "50°", 
     return {"image_path": image_path, "question": "How large is angle A?", "ground_truth": gold, **more}
 
 
-@pytest.mark.parametrize(
-    ("image_path", "inside"),
-    [
-        ("./Geo170K/images/test/0.png", "images/test/0.png"),
-        ("/somewhere/Geo170K/images/test/0.png", "images/test/0.png"),
-        ("Geo170K/images/x.png", "images/x.png"),
-        ("./images/x.png", "./images/x.png"),
-        ("images/MyGeo170K/x.png", "images/MyGeo170K/x.png"),
-    ],
-)
-def test_what_stands_behind_geo170k_is_relative_to_the_data_path(image_path: str, inside: str) -> None:
-    assert path_in_data(image_path) == inside
+def usable(prompts: Path, data: Path, **more: bool | int) -> UsableQuestions:
+    return usable_questions(EvaluationSettings(model_path=Path("m"), data_path=data, prompt_path=prompts, **more))  # type: ignore[arg-type]
 
 
-def test_geoqa_and_counting_rows(tmp_path: Path, data: Path) -> None:
-    path = question_file(tmp_path, row(), row("./images/a.png", 4), row(id="own"))
-    questions = without_bad_images(read_questions(path, data), data).questions
-    assert [question.id for question in questions] == ["0", "1", "own"]
-    assert [question.ground_truth for question in questions] == ["50°", "4", "50°"]
-    assert questions[0].image == str(data.resolve() / "images/test/0.png")
-    assert questions[1].image == str(data.resolve() / "images/a.png")
-    assert questions[1].image_path == "./images/a.png"
+def test_geoqa_and_counting_rows(data: Path) -> None:
+    asked = usable(question_file(data, row(), row("./images/a.png", 4), row(id="own")), data).questions
+    assert [question.ground_truth for question in asked] == ["50°", "4", "50°"]
+    assert asked[0].image == str(data.resolve() / "images/test/0.png")
+    assert asked[1].image == str(data.resolve() / "images/a.png")
+    assert asked[1].image_path == "./images/a.png"
+    assert asked[2].id == "own"
+    assert len({question.id for question in asked}) == 3
 
 
-def test_limit_takes_the_first_rows(tmp_path: Path, data: Path) -> None:
-    path = question_file(tmp_path, row(), row(), row())
-    assert [question.id for question in read_questions(path, data, limit=2).questions] == ["0", "1"]
+def test_limit_takes_the_first_rows(data: Path) -> None:
+    path = question_file(data, row(id="a"), row(id="b"), row(id="c"))
+    assert [question.id for question in usable(path, data, limit=2).questions] == ["a", "b"]
 
 
-def test_rows_that_cannot_be_asked_are_noted_with_their_place(tmp_path: Path, data: Path) -> None:
+def test_what_cannot_be_asked_ends_the_run_or_is_left_out_and_counted(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (data / "images" / "empty.png").write_bytes(b"")
     (data / "images" / "page.png").write_text("<html>not found</html>")
-    (tmp_path / "outside.png").write_bytes((data / "images/a.png").read_bytes())
-    (data / "images" / "link.png").symlink_to(tmp_path / "outside.png")
-    path = question_file(
-        tmp_path,
-        row(),
+    (data.parent / "outside.png").write_bytes((data / "images/a.png").read_bytes())
+    (data / "images" / "link.png").symlink_to(data.parent / "outside.png")
+    bad_rows = [
         "{broken",
         {"image_path": "a.png", "question": "no ground truth"},
-        row(gold=" "),
         row("./Geo170K/../../outside.png"),
         row("./images/gone.png"),
         row("./images/empty.png"),
         row("./images/page.png"),
         row("./images/link.png"),
-        row("./images/a.png"),
-    )
-    usable = without_bad_images(read_questions(path, data), data)
-    assert [question.id for question in usable.questions] == ["0", "9"]  # the ids of the others stay theirs
-    assert usable.bad.count == 8
-    assert usable.bad.first[0].startswith("questions.jsonl:2: not JSON")
+    ]
+    path = question_file(data, row(id="first"), *bad_rows, row("./images/a.png", id="last"))
+    with pytest.raises(UserError, match=r"7 questions .* questions\.jsonl:2: not JSON.*--skip_bad"):
+        usable(path, data)
+    left = usable(path, data, skip_bad=True)
+    assert [question.id for question in left.questions] == ["first", "last"]
+    assert left.num_skipped == 7
+    assert "7 questions are left out" in capsys.readouterr().err
 
 
-def test_the_same_id_twice_is_an_error(tmp_path: Path, data: Path) -> None:
-    with pytest.raises(UserError, match="twice"):
-        read_questions(question_file(tmp_path, row(id="a"), row(id="a")), data)
+def test_a_blind_run_opens_no_picture(data: Path) -> None:
+    (data / "images" / "page.png").write_text("<html>not found</html>")
+    path = question_file(data, row("./images/page.png"))
+    assert len(usable(path, data, no_image=True).questions) == 1
 
 
-def test_a_missing_geoqa_file_says_where_it_comes_from(tmp_path: Path, data: Path) -> None:
+@pytest.mark.parametrize("rows", [[], [row("./images/gone.png")]])
+def test_no_question_at_all_is_an_error(data: Path, rows: list[object]) -> None:
+    with pytest.raises(UserError, match="no question"):
+        usable(question_file(data, *rows), data, skip_bad=True)
+
+
+def test_a_missing_geoqa_file_says_where_it_comes_from(data: Path) -> None:
     with pytest.raises(UserError, match=r"Deep-Agent/R1-V.*src/eval/prompts/geoqa_test_prompts\.jsonl.*README"):
-        read_questions(tmp_path / "geoqa_test_prompts.jsonl", data)
+        usable(data / "geoqa_test_prompts.jsonl", data)
 
 
-def test_a_missing_data_folder_is_named(tmp_path: Path) -> None:
+def test_a_missing_data_folder_is_named(data: Path) -> None:
     with pytest.raises(UserError, match="--data_path"):
-        read_questions(question_file(tmp_path, row()), tmp_path / "nowhere")
+        usable(question_file(data, row()), data / "nowhere")
 
 
-def test_the_real_files(shared_data: Path) -> None:
-    """The 754 GeoQA rows and 200 counting rows: read whole, ground truths as text."""
-    geoqa = read_questions(shared_data / "geoqa/geoqa_test_prompts.jsonl", shared_data / "geoqa/Geo170K")
-    assert (len(geoqa.questions), geoqa.bad.count) == (754, 0)
-    assert all(Path(question.image).name == f"{question.id}.png" for question in geoqa.questions)
-    counting = read_questions(
-        shared_data / "geoqa/superclevr_test200_counting_problems.jsonl", shared_data / "geoqa/Geo170K"
-    )
-    assert (len(counting.questions), counting.bad.count) == (200, 0)
-    assert all(question.ground_truth.isdecimal() for question in counting.questions)
+@pytest.mark.parametrize(
+    ("file", "count"), [("geoqa_test_prompts.jsonl", 754), ("superclevr_test200_counting_problems.jsonl", 200)]
+)
+def test_the_real_files(shared_data: Path, tmp_path: Path, file: str, count: int) -> None:
+    """Every row is read, its ground truth as text, its picture where Geo170K or SuperCLEVR have it."""
+    from hint_grpo.data.questions import read_questions
+
+    rows = [json.loads(line) for line in (shared_data / "geoqa" / file).read_text(encoding="utf-8").splitlines()]
+    for one in rows:
+        place = tmp_path / one["image_path"].removeprefix("./").removeprefix("Geo170K/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"here")
+    found = read_questions(shared_data / "geoqa" / file, tmp_path)
+    assert (len(found.questions), found.num_unusable) == (count, 0)
+    assert [question.ground_truth for question in found.questions] == [str(one["ground_truth"]) for one in rows]
+    assert len({question.id for question in found.questions}) == count
