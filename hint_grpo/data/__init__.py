@@ -10,5 +10,5 @@
     lengths.py          prompt tokens of an image and a text; does a prompt fit
     preflight.py        opens, tokenises and scores everything before a run does
 
-Nothing here imports torch; `datasets` is imported by dataset.py alone.
+Nothing here imports torch; `datasets` is imported by dataset.py, store.py and preflight.py alone.
 """

@@ -69,11 +69,11 @@ def open_image(path: str | os.PathLike[str], *, min_side: int = MIN_SIDE) -> Ima
 def refuse_size(width: int, height: int) -> None:
     """Raises BadImage for a picture that must not, or cannot, be processed."""
     if width * height > MAX_PIXELS:
-        raise BadImage(f"{width}x{height} pixels: too large, or a decompression bomb (limit {MAX_PIXELS:,} pixels)")
+        raise BadImage(f"too large, or a decompression bomb ({width}x{height} pixels, limit {MAX_PIXELS:,})")
     if width < 1 or height < 1:
-        raise BadImage(f"{width}x{height} pixels: nothing to see")
+        raise BadImage(f"without pixels ({width}x{height})")
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        raise BadImage(f"{width}x{height} pixels: more than {MAX_ASPECT_RATIO} times longer than wide")
+        raise BadImage(f"one side is more than {MAX_ASPECT_RATIO} times the other ({width}x{height} pixels)")
 
 
 def enlarge(image: Image.Image, min_side: int) -> Image.Image:
@@ -100,8 +100,9 @@ def _readable_formats() -> tuple[str, ...]:
 def _refuse_other_files(head: bytes) -> None:
     if not head:
         raise BadImage("the file is empty (0 bytes)")
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for mark, reason in NOT_IMAGES.items():
-        if mark in head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()[:128]:
+        if text.startswith(mark):
             raise BadImage(reason)
 
 
@@ -112,5 +113,5 @@ def _reason(error: BaseException) -> str:
     if "truncated" in text.lower():
         return f"the image file is truncated ({text})"
     if isinstance(error, Image.DecompressionBombError):
-        return f"a decompression bomb ({text})"
+        return f"too large, or a decompression bomb ({text})"
     return f"cannot be decoded ({type(error).__name__}: {text})"

@@ -66,7 +66,7 @@ class QuestionSet:
 
 
 def read_questions(prompt_path: str | Path, data_path: str | Path) -> QuestionSet:
-    """The questions of a file, their images looked for in `data_path`; raises UserError for a missing file or folder."""
+    """The questions of a file, their images looked for in `data_path`; raises UserError where either is missing."""
     file, root = Path(prompt_path), ImageRoot(data_path)
     if not file.is_file():
         raise UserError(f"--prompt_path {file} does not exist; eval/prompts/README.md says where the file comes from")
