@@ -1,0 +1,174 @@
+"""The answer checker: one function decides the reward, the hint level and every number of a table.
+
+`strict`  only the last closed `<answer>` counts; it is read as a person would read it, and math_verify compares the
+          value.
+`paper`   math_verify over the whole completion, as the paper's numbers were made: a value that stands elsewhere in the
+          completion counts too, and of a ground truth such as 2√{3} only the 2 is looked at.
+
+Comparisons run in worker processes (`pool.py`), so they are bounded in time and memory on any thread and in any
+process. Plain numbers are compared here: with the workers' result, but without the trip.
+"""
+
+import json
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from hint_grpo.errors import UserError
+from hint_grpo.scoring import pool
+from hint_grpo.scoring.answers import extract_answer
+from hint_grpo.scoring.markup import plain_markup
+from hint_grpo.scoring.reading import MAX_CHARACTERS, Reading, read
+from hint_grpo.scoring.statistics import count
+from hint_grpo.scoring.units import conversion
+from hint_grpo.scoring.values import Value
+
+PROTOCOLS = ("strict", "paper")
+
+# Far beyond any completion; bounds what travels to a worker.
+_MAX_TEXT = 1_000_000
+# Numbers this short are exact in sympy's floats; longer ones go to a worker.
+_SHORT = 12
+# math_verify rounds decimals to six places before it compares them; a larger difference survives the rounding.
+_SURELY_DIFFERENT = Fraction(2, 10**6)
+_CLOSE = Fraction(1, 100)
+
+
+def score(completion: str, gold: str, protocol: str = "strict") -> float:
+    """1.0 where the completion's answer equals the ground truth, else 0.0. No input makes it raise.
+
+    `completion` is what the model wrote: with its `<think>`, or behind a begun one. A comparison that exceeds its time
+    or memory scores 0.0 and is counted in `stats()`.
+    """
+    check_protocol(protocol)
+    count("scored")
+    completion, gold = str(completion), str(gold)
+    if max(len(completion), len(gold)) > _MAX_TEXT:
+        count("oversized")
+        return 0.0
+    try:
+        if protocol == "paper":
+            return float(_verdict(json.dumps({"completion": completion, "gold": gold})))
+        return float(_strict(completion, gold))
+    except pool.WorkerFailure as failure:
+        count(failure.kind)
+        return 0.0
+
+
+def check_protocol(protocol: str) -> None:
+    """UserError where `protocol` is not one of `PROTOCOLS`."""
+    if protocol not in PROTOCOLS:
+        raise UserError(f"unknown scoring protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
+
+
+@lru_cache(maxsize=1024)  # the completions of a group repeat each other; failures are exceptions and are not kept
+def _verdict(request: str) -> bool:
+    count("compared")
+    return pool.ask(json.loads(request))
+
+
+def _strict(completion: str, gold: str) -> bool:
+    answer = extract_answer(completion)
+    if answer is None or not gold.strip():
+        return False
+    if _same_text(answer, gold):
+        return True
+    if len(answer) > MAX_CHARACTERS:
+        count("oversized")
+        return False
+    gold_reading, answer_reading = read(gold), read(answer)
+    if gold_reading is None:
+        return _same_words(answer, gold) or _same_formula(answer, gold)
+    if answer_reading is None:
+        return _same_option(answer, gold)
+    return _same_value(answer_reading, gold_reading)
+
+
+def _same_text(answer: str, gold: str) -> bool:
+    return answer.casefold().split() == gold.casefold().split()
+
+
+def _same_value(answer: Reading, gold: Reading) -> bool:
+    """Whether the answer's value, or an earlier link of its chain, is the ground truth's (or one of its chain's)."""
+    undecided: list[dict[str, Any]] = []
+    for link in (answer.value, *answer.earlier):
+        for wanted in (gold.value, *gold.earlier):
+            comparison = _comparison(link, wanted)
+            if comparison is None:
+                continue
+            if link is not answer.value:
+                # Only a link that the chain truly continues counts: "64 = 65" does not answer 64.
+                near = _numbers_close(link, answer.value)
+                if near is False or len(link.parts) > 1:
+                    continue
+                if near is None:
+                    comparison["close"] = [link.parts[0], answer.value.parts[0]]
+            if comparison["known"] is True and "close" not in comparison:
+                return True
+            if comparison.pop("known") is not False:
+                undecided.append(comparison)
+    return bool(undecided) and _verdict(json.dumps({"any": undecided}))
+
+
+def _comparison(answer: Value, gold: Value) -> dict[str, Any] | None:
+    """The request that compares two values, with the result where it is `known`; None where they cannot be equal."""
+    factor = conversion(answer.unit, gold.unit)
+    if factor is None or len(answer.parts) != len(gold.parts):
+        return None
+    parts = answer.parts
+    if factor != 1:
+        parts = tuple(rf"({part})*{factor.numerator}/{factor.denominator}" for part in parts)
+    known: bool | None = None
+    if _is_short(answer) and _is_short(gold) and answer.number is not None and gold.number is not None:
+        difference = abs(answer.number * factor - gold.number)
+        known = True if difference == 0 else False if difference > _SURELY_DIFFERENT else None
+    return {"equal": list(zip(gold.parts, parts, strict=True)), "known": known}
+
+
+def _is_short(value: Value) -> bool:
+    return value.number is not None and all(len(part) <= _SHORT + len(r"\frac{}{}") for part in value.parts)
+
+
+def _numbers_close(first: Value, second: Value) -> bool | None:
+    """Whether two plain numbers differ by 1 % or less; None where one of them is not a plain number."""
+    if first.number is None or second.number is None:
+        return None
+    return abs(first.number - second.number) <= _CLOSE * max(abs(first.number), abs(second.number))
+
+
+_LETTER = re.compile(
+    r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*)?[(\[]?([A-Z])[)\]]?[.:]?", re.IGNORECASE
+)
+_LETTER_FIRST = re.compile(r"\s*[(\[]?([A-Z])(?:[)\]]\s*[.:]?|[.:])\s*\S")
+
+
+def _option(text: str) -> str | None:
+    """B of "B", "(B)", "B. 65°" and "The answer is B."."""
+    text = plain_markup(text[:MAX_CHARACTERS])
+    letter = _LETTER.fullmatch(text) or _LETTER_FIRST.match(text)
+    return letter[1].upper() if letter else None
+
+
+def _same_option(answer: str, gold: str) -> bool:
+    option = _option(gold)
+    return option is not None and option == _option(answer)
+
+
+def _same_words(answer: str, gold: str) -> bool:
+    """For ground truths that hold no value: an option letter, yes or no, a name."""
+    if _option(gold) is not None:
+        return _same_option(answer, gold)
+    return _words(answer) == _words(gold) != []
+
+
+def _words(text: str) -> list[str]:
+    text = re.sub(r"(?i)^.*\banswer\s*(?:is|:)\s*", "", plain_markup(text[:MAX_CHARACTERS]))
+    return [word for word in re.findall(r"[^\W_]+|[-+*/=<>^]", text.casefold()) if word != "the"]
+
+
+def _same_formula(answer: str, gold: str) -> bool:
+    """For ground truths with variables, several values or intervals: math_verify reads both as they stand."""
+    if not re.search(r"[0-9=<>≤≥+*/^]", gold) or max(len(gold), len(answer)) > MAX_CHARACTERS:
+        return False
+    return _verdict(json.dumps({"any": [{"equal": [[plain_markup(gold), plain_markup(answer)]]}]}))

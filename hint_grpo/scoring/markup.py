@@ -1,0 +1,143 @@
+"""Markdown, HTML and LaTeX dressing around a value taken off; several ways to write one operation made one.
+
+The result is plain text with a little LaTeX: `\\frac{}{}`, `\\sqrt{}`, `\\pi`, `^{}`, `°`, `%`, `≈`.
+"""
+
+import re
+from collections.abc import Callable
+
+from hint_grpo.scoring.characters import plain_characters
+
+_GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # braces, two levels deep inside
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+_TEXT_COMMANDS = (
+    "text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf|mathbb|mathnormal|operatorname|mbox|hbox"
+    "|rm|bf|bm|boldsymbol|emph|underline|phantom|ensuremath|mathord|boxed|fbox|unit|si|color|overline|widehat|overarc"
+)
+_BOX = re.compile(r"\\f?box(?:ed)?\s*" + _GROUP)
+
+Replacement = str | Callable[[re.Match[str]], str]
+
+
+def _rules(*rules: tuple[str, Replacement]) -> list[tuple[re.Pattern[str], Replacement]]:
+    return [(re.compile(pattern, re.DOTALL), replacement) for pattern, replacement in rules]
+
+
+_DRESSING = _rules(
+    (r"\\\\(?=[A-Za-z(\[\])])", r"\\"),  # backslashes doubled by JSON
+    (r"<br\s*/?>", "\n"),
+    (r"<sup>\s*([0-9]+)\s*</sup>", r"^{\1}"),
+    (r"</?(?:b|i|u|p|em|strong|span|div|code|box|sub|math|answer|think)\b[^<>]{0,80}>", " "),
+    (r"\*\*(.+?)\*\*", r"\1"),
+    (r"__(.+?)__", r"\1"),
+    (r"^\s*(?:#{1,6}|>|\*|\+)\s+", ""),
+    (r"^\s*\*\s*(?=\S.*\*$)|\*\s*$", ""),  # *65*
+    (r"(?<=[0-9])(?:\\,|\\ |\{,\}|\\!)(?=[0-9]{3}(?![0-9]))", ","),
+    (r"\\[()\[\]]|\$|\\\$", " "),
+)
+_COMMANDS = _rules(
+    (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits|mathstrut)(?![A-Za-z])", ""),
+    (r"\\(?:[,;:!> ]|q?quad(?![A-Za-z])|hspace\*?\{[^{}]*\}|hfill|newline|nobreak|space(?![A-Za-z]))|~", " "),
+    (r"\\\\", "\n"),
+    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+    (r"\\frac\s*([0-9])\s*([0-9])", r"\\frac{\1}{\2}"),
+    (r"\\(?:times|cdot|ast|bullet)(?![A-Za-z])", "*"),
+    (r"\\div(?![A-Za-z])", "/"),
+    (r"\\(?:approx|simeq|thickapprox|doteq|sim)(?![A-Za-z])", "≈"),
+    (r"\\(?:implies|Rightarrow|Longrightarrow|rightarrow|to|therefore|because)(?![A-Za-z])|[-=]+>", " therefore "),
+    (r"\\(?:colon|ratio)(?![A-Za-z])", ":"),
+    (r"\\(?:pi|Pi|varpi)(?![A-Za-z])", "π"),
+    (r"\\(?:circ|degrees?|textdegree)(?![A-Za-z])", "°"),
+    (r"\\prime(?![A-Za-z])", "'"),
+    (r"\^\s*(?:\{\s*'\s*\}|')", "'"),
+    (r"\^\s*\{?\s*(?:°|o(?![A-Za-z]))\s*\}?", "°"),
+    (r"\\(?:measured)?angle(?![A-Za-z])", " angle "),
+    (r"\\(?:triangle|Delta)(?![A-Za-z])", " triangle "),
+    (r"\\odot(?![A-Za-z])", " circle "),
+    (r"\\pm(?![A-Za-z])", "±"),
+    (r"\\([%&#_])", r"\1"),
+)
+_WORDS = _rules(
+    (r"(?i)\\sqrt(?![A-Za-z])|(?<![A-Za-z\\])(?:square\s+root\s+of|sqrt|root)(?![A-Za-z])|根号", "√"),
+    (r"(?i)(?<![A-Za-z\\])pi(?![A-Za-z])", "π"),
+    (r"(?i)(?<![A-Za-z])negative\s+(?=[0-9.√π(\\])|负(?=[0-9.√π(\\])", "-"),
+    (r"(?i)\s*(?:\bpercent(?:age)?\b|\bper\s+cent\b|\bpct\b)", "%"),
+    (r"(?<![A-Za-z*])\*\*(?=[-0-9({])", "^"),
+    (r"(?<=[0-9)}])\s*[xX]\s*(?=[0-9√])|(?<=[0-9)}])\s+[xX]\s+(?=\\(?!text))", "*"),
+    (rf"({_NUMBER})[eE]([+-]?[0-9]+)(?![0-9A-Za-z.])", r"\1*10^{\2}"),
+    # 65°30'15" is one angle; a minute is 1/60 of a degree.
+    (rf"""({_NUMBER})\s*°\s*({_NUMBER})\s*'\s*({_NUMBER})\s*["']+""", r"(\1+\\frac{\2}{60}+\\frac{\3}{3600})°"),
+    (rf"({_NUMBER})\s*°\s*({_NUMBER})\s*'", r"(\1+\\frac{\2}{60})°"),
+    # In "tan 60°" the degrees belong to the argument and not to the value; latex2sympy reads radians.
+    (rf"(?<![A-Za-z])\\?(sin|cos|tan|cot)\s*[({{]?\s*({_NUMBER})\s*°\s*[)}}]?", r"\\\1(\\frac{\2*π}{180})"),
+    (r"(?<![\\A-Za-z])(sin|cos|tan|cot)\s*(?=[({])", r"\\\1"),
+    # Thousands: 1,000 and 1 000, but not 1,00 or 12 5.
+    (r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])", lambda m: m[0].replace(",", "")),
+    (r"(?<![0-9.,])[0-9]{1,3}(?: [0-9]{3})+(?![0-9]|,[0-9]| [0-9])", lambda m: m[0].replace(" ", "")),
+    # 2 1/2 is two and a half.
+    (r"(?<![0-9./^{+*-])([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)(?![0-9.])", r"(\1+\\frac{\2}{\3})"),
+)
+
+
+def plain_markup(text: str) -> str:
+    """`text` without its dressing. Keep it short: the callers cut at a length no answer reaches."""
+    text = _apply(_DRESSING, plain_characters(text).strip())
+    text = _unwrap(_boxed(text))
+    text = _apply(_WORDS, _apply(_COMMANDS, text))
+    return _braced_roots(text).replace("π", r"\pi ").strip()
+
+
+def _apply(rules: list[tuple[re.Pattern[str], Replacement]], text: str) -> str:
+    for pattern, replacement in rules:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _boxed(text: str) -> str:
+    """What stands in the boxes, where there are any: a writer boxes the answer. Several boxes stay several values."""
+    boxes = [box[1] for box in _BOX.finditer(text)]
+    return ", ".join(dict.fromkeys(boxes)) if boxes else text
+
+
+_TEXT_COMMAND = re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*{_GROUP}")
+
+
+def _unwrap(text: str) -> str:
+    r"""\text{ cm} becomes cm, from the outside in."""
+    while (unwrapped := _TEXT_COMMAND.sub(r" \1 ", text)) != text:
+        text = unwrapped
+    return text
+
+
+_RADICAND = re.compile(rf"\s*(?:{_NUMBER}|\\frac{_GROUP}{_GROUP}|\\pi|[A-Za-z](?![A-Za-z]))")
+
+
+def _braced_roots(text: str) -> str:
+    r"""√3, √{3}, √(3) and sqrt 3 become \sqrt{3}; the last root first, so that inner ones are done before outer."""
+    end = len(text)
+    while (at := text.rfind("√", 0, end)) >= 0:
+        end = at
+        index = re.match(r"\s*\[([0-9]+)\]", text[at + 1 :])
+        start = at + 1 + (index.end() if index else 0)
+        command = rf"\sqrt[{index[1]}]" if index else r"\sqrt"
+        radicand, stop = _radicand(text, start)
+        if radicand is not None:
+            text = f"{text[:at]}{command}{{{radicand}}}{text[stop:]}"
+    return text
+
+
+def _radicand(text: str, start: int) -> tuple[str | None, int]:
+    """What a root stands over, and where it ends: a bracketed group or one number; None where there is neither."""
+    while start < len(text) and text[start] == " ":
+        start += 1
+    if text[start : start + 1] in ("{", "("):
+        opening = text[start]
+        closing = "}" if opening == "{" else ")"
+        depth = 0
+        for stop in range(start, len(text)):
+            depth += (text[stop] == opening) - (text[stop] == closing)
+            if depth == 0:
+                return text[start + 1 : stop], stop + 1
+        return None, start
+    number = _RADICAND.match(text, start)
+    return (number[0].strip(), number.end()) if number else (None, start)

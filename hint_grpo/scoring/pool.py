@@ -1,0 +1,185 @@
+"""Worker processes that compare answers: bounded in time and memory, usable from any thread and any process.
+
+A worker is a fresh light interpreter (exec, never a fork of the caller, which may hold CUDA, threads and locks). Each
+thread has one to itself while it waits, so nobody queues behind a hostile answer. A forked child of the caller starts
+its own workers.
+"""
+
+import atexit
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from hint_grpo.errors import UserError
+from hint_grpo.scoring import statistics, wire
+from hint_grpo.scoring.worker import WALL_LIMIT_S
+
+logger = logging.getLogger(__name__)
+
+# Starting means importing sympy: a second on an idle machine, far more on a cold network file system. Not part of a
+# comparison's time, or a slow start would turn right answers into wrong ones.
+_START_LIMIT_S = 120.0
+# What a worker may take beyond a comparison's limit to notice it and to say so.
+_GRACE_S = 1.0
+_MAX_IDLE = 4
+_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+
+
+class WorkerFailure(Exception):
+    """A comparison got no verdict; `kind` is the counter it belongs to, `timeouts` or `crashes`."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class Worker:
+    """One worker process and the parent's end of its connection."""
+
+    def __init__(self) -> None:
+        self._sock, theirs = socket.socketpair()
+        paths = [str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
+        # The hash seed fixes sympy's ordering, so that a verdict does not depend on the process that gave it.
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONHASHSEED": "0"}
+        command = [sys.executable, "-P", "-m", "hint_grpo.scoring.worker", str(theirs.fileno()), str(os.getpid())]
+        with theirs:
+            self._process = subprocess.Popen(
+                command,
+                env=env,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        self._ready = False
+        self.alive = True
+
+    def wait_until_ready(self) -> None:
+        """UserError where the worker cannot start: without it every answer would silently score 0.0."""
+        if self._ready:
+            return
+        try:
+            hello = wire.receive(self._sock, wire.Deadline(_START_LIMIT_S))
+        except (EOFError, OSError) as error:
+            self.kill()
+            raise UserError(
+                f"the answer checker's worker process did not start ({type(error).__name__}, exit code "
+                f"{self._process.returncode}); to see why, run: {sys.executable} -c 'import math_verify'"
+            ) from error
+        if "missing" in hello:
+            self.kill()
+            raise UserError(f"the answer checker cannot load math-verify ({hello['missing']}); pip install math-verify")
+        self._ready = True
+
+    def ask(self, request: dict[str, Any]) -> bool:
+        """The verdict. WorkerFailure where there is none; `alive` then says whether the worker can be asked again."""
+        deadline = wire.Deadline(WALL_LIMIT_S + _GRACE_S)
+        try:
+            wire.send(self._sock, request, deadline)
+            reply = wire.receive(self._sock, deadline)
+        except TimeoutError as error:
+            self.kill()
+            raise WorkerFailure("timeouts") from error
+        except (EOFError, OSError, ValueError) as error:  # it died, or died in the middle of a message
+            self.kill()
+            raise WorkerFailure("crashes") from error
+        if "failed" in reply:
+            raise WorkerFailure(reply["failed"])
+        return bool(reply["equal"])
+
+    def kill(self) -> None:
+        """Ends the process; its child notices the closed connection, or meets its own time limit."""
+        self.alive = False
+        self._sock.close()
+        self._process.kill()
+        self._process.wait()
+
+    def forget(self) -> None:
+        """In a forked child: lets go of the parent's worker without touching it."""
+        self._sock.close()
+        self._process.returncode = 0  # not this process's child: nothing to wait for
+
+
+class WorkerPool:
+    """Idle workers, handed out one per request."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[Worker] = []
+
+    def ask(self, request: dict[str, Any]) -> bool:
+        """The verdict on one comparison; WorkerFailure (already logged) where there is none in time and memory."""
+        worker = self._take()
+        try:
+            worker.wait_until_ready()
+            return worker.ask(request)
+        except WorkerFailure as failure:
+            logger.warning("an answer could not be compared (%s); it scores 0.0", failure.kind)
+            raise
+        except BaseException:  # a signal handler of the caller raised: a half-used connection is never used again
+            worker.kill()
+            raise
+        finally:
+            self._give_back(worker)
+
+    def start(self) -> None:
+        """Starts a worker ahead of the first comparison, without waiting for it."""
+        self._give_back(self._take())
+
+    def close(self) -> None:
+        """Ends every idle worker."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.kill()
+
+    def forget(self) -> None:
+        """In a forked child: drops the parent's workers. No lock: a thread that is not here may have held it."""
+        for worker in self._idle:
+            worker.forget()
+
+    def _take(self) -> Worker:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return Worker()
+
+    def _give_back(self, worker: Worker) -> None:
+        with self._lock:
+            if worker.alive and len(self._idle) < _MAX_IDLE:
+                self._idle.append(worker)
+                return
+        worker.kill()
+
+
+_pool = WorkerPool()
+
+
+def ask(request: dict[str, Any]) -> bool:
+    """The verdict of a worker process of this process on one comparison."""
+    return _pool.ask(request)
+
+
+def start() -> None:
+    """Starts a worker ahead of the first comparison, without waiting for it."""
+    _pool.start()
+
+
+def _after_fork_in_child() -> None:
+    global _pool
+    _pool.forget()
+    _pool = WorkerPool()
+    statistics.after_fork_in_child()
+
+
+def _close_at_exit() -> None:
+    _pool.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_close_at_exit)
