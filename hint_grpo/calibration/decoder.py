@@ -19,7 +19,7 @@ class DecodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One greedy completion. `token_ids` are the sampled tokens with the end token; `text` is without special tokens."""
+    """One greedy completion. `token_ids` hold the end token where there is one; `text` is without special tokens."""
 
     id: str
     text: str

@@ -1,9 +1,10 @@
 """The reference backend: calibration in transformers, one doubled left-padded batch per group of questions.
 
-A batch of n questions has 2n rows: first the n prompts with their picture, then the n without (n rows at scale 0). Each
-step runs the model once over all of them, combines the two halves of the raw logits (hint_grpo.calibration.formula), and
-only then applies transformers' own logits processors, so that a repetition penalty acts on the calibrated logits, with the
-history of the row that has the picture. Both halves continue with the same token.
+A batch of n questions has 2n rows: first the n prompts with their picture, then the n without (n rows at scale 0).
+Each step runs the model once over all of them, combines the two halves of the raw logits
+(hint_grpo.calibration.formula), and only then applies transformers' own logits processors, so that a repetition
+penalty acts on the calibrated logits, with the history of the row that has the picture. Both halves continue with the
+same token.
 
 Differs from `generate`, which the paper's code uses:
 
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.stack  # noqa: F401  # isort: skip
 
 import torch
 from transformers import (
@@ -37,7 +38,7 @@ PICTURE_CACHE_BYTES = 2 << 30
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as the language model takes it: (t, h, w) in patches, and one embedding per image token (on the CPU)."""
+    """A picture as the language model takes it: (t, h, w) in patches, one embedding per image token (on the CPU)."""
 
     grid_thw: torch.Tensor
     embeds: torch.Tensor
@@ -67,14 +68,13 @@ class PictureCache:
     def _encode(self, request: DecodeRequest) -> Picture:
         self.num_encoded += 1
         inputs = self._image_processor(images=[open_picture(request)], return_tensors="pt").to(self._model.device)
-        features = self._model.model.get_image_features(
-            inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True
-        )
-        return Picture(inputs["image_grid_thw"].cpu(), torch.cat(tuple(features.pooler_output)).cpu())
+        grid_thw = inputs["image_grid_thw"]
+        features = self._model.model.get_image_features(inputs["pixel_values"], grid_thw, return_dict=True)
+        return Picture(grid_thw.cpu(), torch.cat(tuple(features.pooler_output)).cpu())
 
 
 class HfDecoder:
-    """A `Decoder` over a transformers model. `batch_size` counts questions; a batch has twice the rows when calibrating."""
+    """A `Decoder` over a transformers model. `batch_size` counts questions: when calibrating, half the rows."""
 
     def __init__(
         self, model: Any, encoder: QuestionEncoder, rules: GreedyRules, *, batch_size: int, max_new_tokens: int
@@ -83,7 +83,7 @@ class HfDecoder:
         self.model, self.encoder, self.rules = model, encoder, rules
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
         self.pictures = PictureCache(model, encoder.processor.image_processor)
-        self.processors = logits_processors(rules, model.device)
+        self.processors: Any = logits_processors(rules, str(model.device))
         self.num_rows_decoded = 0  # rows of all forward passes together, prefill included: what was paid for
 
     def decode(self, requests: Sequence[DecodeRequest], scale: float) -> Iterator[Completion]:
@@ -197,7 +197,7 @@ def batches_by_length(questions: Sequence[EncodedQuestion], batch_size: int) -> 
             yield group[start : start + batch_size]
 
 
-def logits_processors(rules: GreedyRules, device: torch.device) -> LogitsProcessorList:
+def logits_processors(rules: GreedyRules, device: str) -> LogitsProcessorList:
     """What acts on the calibrated logits, in order."""
     processors = LogitsProcessorList()
     if rules.repetition_penalty != 1.0:
@@ -217,7 +217,7 @@ def expand(prompt_ids: list[int], image_token_id: int, num_image_tokens: int) ->
 def _position_ids(
     model: Any, ids_RT: torch.Tensor, mask_RT: torch.Tensor, is_image_RT: torch.Tensor, pictures: list[Picture]
 ) -> torch.Tensor:
-    """(3, R, T): the model's three-dimensional positions, those of an image-free row counting up from its first token."""
+    """(3, R, T): the model's own positions; those of an image-free row count up from its first token."""
     if pictures:
         grids = torch.cat([picture.grid_thw for picture in pictures]).to(ids_RT.device)
         return model.model.get_rope_index(

@@ -1,11 +1,11 @@
-"""`load_decoder`: from a model directory to a Decoder. The model class comes from config.json, never from the path's name."""
+"""`load_decoder`: from a model directory to a Decoder. The model class comes from config.json, never from the name."""
 
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import hint_grpo.stack  # noqa: F401
+from hint_grpo.stack import HAS_CUDA  # isort: skip
 
 import torch
 from transformers import AutoConfig, AutoProcessor, GenerationConfig
@@ -14,7 +14,6 @@ from hint_grpo.calibration.decoder import Decoder
 from hint_grpo.calibration.questions import QuestionEncoder
 from hint_grpo.calibration.rules import GreedyRules, read_rules
 from hint_grpo.errors import UserError
-from hint_grpo.stack import HAS_CUDA
 
 BACKENDS = ("auto", "vllm", "hf")
 MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl")
@@ -44,8 +43,8 @@ def load_decoder(
     max_pixels: larger pictures are scaled down to it (default: the checkpoint's own limit).
     dtype: "bfloat16", "float16" or "float32" (default: bfloat16 on a GPU, float32 without).
     repetition_penalty: replaces that of the checkpoint's generation_config.json; 1.0 is none.
-    attn_implementation: for hf, as transformers takes it. gpu_memory_utilization, vllm_engine_args: for vLLM, the latter
-    as EngineArgs takes them (max_num_seqs, max_num_batched_tokens, enforce_eager, ..).
+    attn_implementation: for hf, as transformers takes it.
+    gpu_memory_utilization, vllm_engine_args: for vLLM; the latter are EngineArgs' (max_num_seqs, enforce_eager, ..).
     """
     backend = choose_backend(backend)
     _check_positive(batch_size=batch_size, max_new_tokens=max_new_tokens, max_pixels=max_pixels)
@@ -94,19 +93,17 @@ def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     if dtype is None or dtype == "auto":
         return torch.bfloat16 if HAS_CUDA else torch.float32
     known = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-    chosen = known.get(dtype) if isinstance(dtype, str) else dtype
-    if chosen not in known.values():
-        raise UserError(f"unknown dtype {dtype!r}: choose one of auto, {', '.join(known)}")
-    return chosen
+    name = str(dtype).removeprefix("torch.")
+    if name not in known:
+        raise UserError(f"unknown dtype {dtype}: choose one of auto, {', '.join(known)}")
+    return known[name]
 
 
 def model_directory(model_path: str | Path) -> Path:
     """The directory, once it is known to hold a model with weights (safetensors: no pickle is read)."""
     path = Path(model_path)
     if not path.is_dir():
-        raise UserError(
-            f"model path {path} is not a directory; download the model first (hf download NAME --local-dir DIR)"
-        )
+        raise UserError(f"no model directory {path}; download the model first (hf download NAME --local-dir DIR)")
     if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
         raise UserError(f"{path} holds a LoRA adapter, not a model: merge it into its base model first")
     if not (path / "config.json").exists():
@@ -114,7 +111,7 @@ def model_directory(model_path: str | Path) -> Path:
     weights = list(path.glob("*.safetensors"))
     if not weights or any(file.stat().st_size == 0 for file in weights):
         raise UserError(
-            f"{path} has no weights (*.safetensors), or an empty file of them: the download or save is not complete"
+            f"{path} has no weights (*.safetensors), or an empty file of them: its download is not complete"
         )
     return path
 
@@ -125,7 +122,7 @@ def load_processor(path: Path, max_pixels: int | None, trust_remote_code: bool) 
         processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} has no usable processor (preprocessor_config.json, tokenizer.json, ..): {error}"
+            f"{path} has no usable processor (tokenizer.json, processor_config.json, ..): {error}"
         ) from error
     processor.tokenizer.padding_side = "left"
     if max_pixels is not None:
@@ -138,10 +135,10 @@ def load_processor(path: Path, max_pixels: int | None, trust_remote_code: bool) 
 
 
 def load_rules(path: Path, config: Any, tokenizer: Any, repetition_penalty: float | None) -> GreedyRules:
-    has_file = (path / "generation_config.json").exists()
-    generation_config = (
-        GenerationConfig.from_pretrained(path) if has_file else GenerationConfig.from_model_config(config)
-    )
+    if (path / "generation_config.json").exists():
+        generation_config = GenerationConfig.from_pretrained(path)
+    else:
+        generation_config = GenerationConfig.from_model_config(config)
     return read_rules(config, generation_config, tokenizer, repetition_penalty)
 
 
@@ -150,7 +147,7 @@ def load_hf_model(path: Path, dtype: torch.dtype, attn_implementation: str | Non
 
     kwargs = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model: Any = AutoModelForImageTextToText.from_pretrained(
             path, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code, **kwargs
         )
     except ImportError as error:  # an attention kernel that is not installed

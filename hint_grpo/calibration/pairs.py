@@ -1,8 +1,8 @@
 """Whether the requests of one question keep in step. Pure, no vLLM.
 
-Both requests of a pair are sampled in the same engine step and get the same token, every step, or the answer is worthless:
-a row that was sampled alone was sampled from logits that are not calibrated. Comparing final tokens would not do: both may
-be sampled alone, one step after the other, and agree.
+Both requests of a pair are sampled in the same engine step and get the same token, every step, or the answer is
+worthless: a row that was sampled alone was sampled from logits that are not calibrated. Comparing final tokens would
+not do: both may be sampled alone, one step after the other, and agree.
 """
 
 from collections.abc import Sequence

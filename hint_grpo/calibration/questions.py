@@ -31,8 +31,8 @@ class EncodedQuestion:
 
 
 class QuestionEncoder:
-    """Writes the evaluation prompt with the model's own chat template; the image-free branch is the same message without
-    its image part. `context_length` bounds prompt and completion together."""
+    """Writes the evaluation prompt with the model's own chat template; the image-free branch is the same message
+    without its image part. `context_length` bounds prompt and completion together."""
 
     def __init__(self, processor: Any, *, max_new_tokens: int, context_length: int) -> None:
         self.processor = processor

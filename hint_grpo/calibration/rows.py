@@ -1,7 +1,7 @@
 """What the vLLM logits processors do with a batch of logits, whichever of vLLM's two interfaces calls them.
 
-Every request of the engine is one Branch. `plan_rows` says which rows of a batch belong together, `choose_rows` makes the
-token that vLLM's greedy sampler will then pick the calibrated one, in both rows of a pair.
+Every request of the engine is one Branch. `plan_rows` says which rows of a batch belong together, `choose_rows` makes
+the token that vLLM's greedy sampler will then pick the calibrated one, in both rows of a pair.
 """
 
 from collections.abc import Sequence
@@ -39,8 +39,8 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """Rows of a batch: image_rows[i] and text_rows[i] are a pair with scales[i]; lead_rows are those that are decided on
-    their own history, the image rows first, then the rows without a partner."""
+    """Rows of a batch: image_rows[i] and text_rows[i] are a pair with scales[i]; lead_rows are those that are decided
+    on their own history, the image rows first, then the rows without a partner."""
 
     image_rows: torch.Tensor
     text_rows: torch.Tensor
@@ -74,8 +74,8 @@ def plan_rows(branches: Sequence[Branch | None], device: torch.device) -> RowPla
 def choose_rows(
     logits_RV: torch.Tensor, plan: RowPlan, rules: GreedyRules, seen_lead_BV: torch.Tensor | None
 ) -> torch.Tensor:
-    """Writes calibrated, penalised, suppressed logits into the rows of `plan`, in place. `seen_lead_BV` marks the tokens
-    that stand in the history of each lead row; None where there is no repetition penalty."""
+    """Writes calibrated, penalised, suppressed logits into the rows of `plan`, in place. `seen_lead_BV` marks the
+    tokens that stand in the history of each lead row; None where there is no repetition penalty."""
     num_pairs = len(plan.image_rows)
     lead_BV = logits_RV[plan.lead_rows]
     if num_pairs:

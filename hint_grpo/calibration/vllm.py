@@ -1,10 +1,10 @@
 """The fast backend: calibration inside vLLM, with continuous batching and no model code changed.
 
-A question is two requests, with and without its picture, in the same batch of every engine step; a logits processor writes
-the calibrated logits into both rows (hint_grpo.calibration.rows), so that greedy sampling picks the same token in both. At
-scale 0 it is one request, and costs what plain vLLM costs. The engine is stepped here, and questions enter by the rule of
-hint_grpo.calibration.admission, which keeps pairs in step. Every step is checked all the same (hint_grpo.calibration.pairs):
-a pair out of step is thrown away and decoded again, on its own.
+A question is two requests, with and without its picture, in the same batch of every engine step; a logits processor
+writes the calibrated logits into both rows (hint_grpo.calibration.rows), so that greedy sampling picks the same token
+in both. At scale 0 it is one request, and costs what plain vLLM costs. The engine is stepped here, and questions
+enter by the rule of hint_grpo.calibration.admission, which keeps pairs in step. Every step is checked all the same
+(hint_grpo.calibration.pairs): a pair out of step is thrown away and decoded again, on its own.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.stack  # noqa: F401  # isort: skip
 
 from PIL.Image import Image
 from vllm import LLMEngine, SamplingParams
@@ -74,7 +74,7 @@ class VllmDecoder:
         cleanup_dist_env_and_memory()
 
     def new_request_id(self, role: str) -> str:
-        """Unique in the engine's life: a question can be asked at several scales, and again after falling out of step."""
+        """Unique in the engine's life: a question is asked at several scales, and again after falling out of step."""
         self._serial += 1
         return f"{self._serial}-{role}"
 
@@ -108,7 +108,8 @@ class _Run:
     def step(self) -> Iterator[Completion]:
         """One engine step; yields the questions that it finished."""
         touched: dict[str, _Flight] = {}
-        for output in self.engine.step():
+        outputs: list[Any] = self.engine.step()
+        for output in outputs:
             flight = self.flights[output.request_id]
             flight.lockstep.receive(output.outputs[0].token_ids, output.finished)
             touched[flight.request_ids[0]] = flight
@@ -125,8 +126,8 @@ class _Run:
             self.flights.clear()
 
     def _take_head(self) -> bool:
-        """Whether there is a question that may go in next. One that fell out of step goes in when nothing else is left, and
-        nothing goes in beside it."""
+        """Whether there is a question that may go in next. One that fell out of step goes in when nothing else is
+        left, and nothing goes in beside it."""
         if self.head is None and self.waiting:
             question, image = self.decoder.encoder.encode(self.waiting.popleft(), self.scale)
             lengths, block_size = question.prompt_lengths, self.decoder.capacity.block_size
@@ -209,7 +210,7 @@ def _never_fits(candidate: _Candidate, capacity: Any) -> str:
     wanted = candidate.wanted
     return (
         f"question {candidate.question.request.id} does not fit into vLLM even alone: it needs {wanted.rows} rows, "
-        f"{wanted.prompt_tokens} prompt tokens and {wanted.blocks} cache blocks of {capacity.block_size} tokens, and there "
-        f"are {capacity.max_num_seqs}, {capacity.max_num_batched_tokens} and {capacity.num_blocks}: lower --max_pixels or "
-        "--max_new_tokens, or give vLLM more memory"
+        f"{wanted.prompt_tokens} prompt tokens and {wanted.blocks} cache blocks of {capacity.block_size} tokens, and "
+        f"there are {capacity.max_num_seqs}, {capacity.max_num_batched_tokens} and {capacity.num_blocks}: lower "
+        "--max_pixels or --max_new_tokens, or give vLLM more memory"
     )

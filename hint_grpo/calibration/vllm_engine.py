@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hint_grpo.stack  # noqa: F401
+from hint_grpo.stack import HAS_CUDA  # isort: skip
 
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # read when vLLM is imported
 
@@ -18,7 +18,6 @@ from hint_grpo.calibration.questions import QuestionEncoder
 from hint_grpo.calibration.rows import CONFIG_KEY
 from hint_grpo.calibration.rules import GreedyRules
 from hint_grpo.errors import UserError
-from hint_grpo.stack import HAS_CUDA
 
 MAX_QUESTION_TOKENS = 4096
 """Room for the text of a prompt, over the largest picture, when the context is chosen."""
@@ -60,6 +59,7 @@ def capacity_of(engine: LLMEngine) -> Capacity:
     """What the engine can hold, once it is up. One block of the cache is vLLM's own."""
     config = engine.vllm_config
     num_blocks = config.cache_config.num_gpu_blocks
+    assert num_blocks is not None, "the engine is not up"
     kept_free = int(getattr(config.scheduler_config, "watermark", 0.0) * num_blocks)
     return Capacity(
         config.scheduler_config.max_num_seqs,
@@ -117,8 +117,8 @@ def _picture_cache_tokens(config: Any, dtype: str) -> int:
 
 
 def _register_in_this_process(architectures: list[str]) -> None:
-    """vLLM looks at a model class in a subprocess, so as not to touch CUDA here. On a CPU-only torch that subprocess fails
-    (torchvision is cured in this process alone), and there is no CUDA to keep away from."""
+    """vLLM looks at a model class in a subprocess, so as not to touch CUDA here. On a CPU-only torch that subprocess
+    fails (torchvision is cured in this process alone), and there is no CUDA to keep away from."""
     for architecture in architectures:
         model = ModelRegistry.models.get(architecture)
         if model is not None:

@@ -1,7 +1,7 @@
 """The logits processor for vLLM's V1 model runner (CPU, and CUDA before Model Runner V2 became its default).
 
-There custom processors run on float32 logits before vLLM's own penalties; those stay switched off, the penalty is applied
-here, on the calibrated logits, so that both of vLLM's interfaces and transformers compute the same.
+There custom processors run on float32 logits before vLLM's own penalties; those stay switched off, the penalty is
+applied here, on the calibrated logits, so that both of vLLM's interfaces and transformers compute the same.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from hint_grpo.calibration.rules import GreedyRules
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """A row of the persistent batch. `output_ids` is vLLM's own list, which grows. `slot` is its row in the table of seen
-    tokens, None until it has one; `num_marked` of its output tokens are in there."""
+    """A row of the persistent batch. `output_ids` is vLLM's own list, which grows. `slot` is its row in the table of
+    seen tokens, None until it has one; `num_marked` of its output tokens are in there."""
 
     branch: Branch
     prompt_ids: list[int]
@@ -28,7 +28,7 @@ class _Request:
 
 
 class PairedLogitsV1(LogitsProcessor):
-    """Keeps the batch's rows as vLLM reports their coming, going and moving, and chooses their tokens (`choose_rows`)."""
+    """Follows the batch's rows as vLLM reports them coming, going and moving, and chooses tokens (`choose_rows`)."""
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         self.rules = GreedyRules.from_dict(vllm_config.additional_config[CONFIG_KEY])
