@@ -42,9 +42,11 @@ class ScriptArguments:
     keep_multiple_choice: bool = field(
         default=False, metadata={"help": "Ablation: leave multiple-choice questions as they are."}
     )
-    image_prefixes: list[str] = field(
-        default_factory=lambda: ["geoqa+/", "CLEVR_v1.0/"],
-        metadata={"help": "Which image folders of LLaVA-CoT-100k are used; the paper's are the two geometry ones."},
+    image_prefixes: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Image folders to use. Default: geoqa+/ CLEVR_v1.0/ of LLaVA-CoT-100k (the paper's), else all."
+        },
     )
     torch_dtype: str | None = field(default=None, metadata={"help": "Same as --dtype (the published commands' name)."})
     check_data: bool = field(
@@ -79,6 +81,16 @@ class HintGRPOConfig(GRPOConfig):
     num_generations: int | None = field(default=4, metadata={"help": "G, completions per group."})
     max_completion_length: int | None = field(default=768, metadata={"help": "Longest completion, in sampled tokens."})
     num_train_epochs: float = field(default=2.0, metadata={"help": "Epochs."})
+    per_device_train_batch_size: int = field(
+        default=1,
+        metadata={"help": "Prompts per process and step (TRL counts completions; here --num_generations each)."},
+    )
+    use_bias_correction_kl: bool = field(
+        default=False,
+        metadata={
+            "help": "Weigh the KL term by the importance ratio. TRL's default is true, which adds k3 * grad(log pi)."
+        },
+    )
     # Never drops a completion. On-policy in exact arithmetic the ratio is 1, as in the paper.
     vllm_importance_sampling_mode: str = field(
         default="token_truncate", metadata={"help": "How vLLM's rounding is corrected for (see TRL)."}
@@ -121,6 +133,8 @@ class HintGRPOConfig(GRPOConfig):
         self._check()
         self.prompts_per_device = self.per_device_train_batch_size
         self.per_device_train_batch_size *= self.num_generations or 1
+        if self.bf16 is None:  # TRL: True, on a CPU as well
+            self.bf16 = torch.cuda.is_available() and not self.fp16
         if self.deepspeed:
             _use_gloo_on_cpu(self)
         super().__post_init__()

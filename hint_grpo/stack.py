@@ -43,7 +43,11 @@ def available_cores() -> list[int]:
 
 
 _set_defaults(
-    VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", TOKENIZERS_PARALLELISM="false"
+    VLLM_ENABLE_V1_MULTIPROCESSING="0",
+    VLLM_NO_USAGE_STATS="1",
+    DO_NOT_TRACK="1",
+    TOKENIZERS_PARALLELISM="false",
+    TRL_EXPERIMENTAL_SILENCE="1",  # rollout_func may change with TRL; the pinned version is the one tested
 )
 if not HAS_CUDA:
     _set_defaults(

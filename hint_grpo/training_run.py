@@ -43,7 +43,7 @@ def load_data(script: ScriptArguments, training: HintGRPOConfig, processor: Any)
             script.dataset_name,
             tokenizer=processor.tokenizer,
             keep_multiple_choice=script.keep_multiple_choice,
-            image_prefixes=tuple(script.image_prefixes),
+            image_prefixes=None if script.image_prefixes is None else tuple(script.image_prefixes),
         )
 
 

@@ -1,0 +1,96 @@
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hint_grpo.hints import (
+    HintPolicy,
+    chosen_level,
+    hint_at_level,
+    hint_prefix,
+    num_hint_steps,
+    num_steps_at_ratio,
+)
+
+STEPS = ("One.", "Two.", "Three.", "Four.", "Five.")
+
+
+def test_counts_by_hand():
+    # L = 5, M = 3: floor(0), floor(5/3), floor(10/3)
+    assert [num_hint_steps(5, level, 3) for level in range(3)] == [0, 1, 3]
+    # int(55 * (3 / 11)) is 14 in floats
+    assert num_hint_steps(55, 3, 11) == 15
+    assert num_steps_at_ratio(100, 0.29) == 29  # int(100 * 0.29) is 28
+
+
+@given(st.integers(0, 500), st.integers(1, 20), st.data())
+def test_count_is_the_exact_floor(num_steps, num_levels, data):
+    level = data.draw(st.integers(0, num_levels - 1))
+    count = num_hint_steps(num_steps, level, num_levels)
+    assert count <= Fraction(num_steps * level, num_levels) < count + 1
+    assert level == 0 or count >= num_hint_steps(num_steps, level - 1, num_levels)
+    assert count < num_steps or num_steps == 0  # never the whole reasoning
+
+
+def test_hint_is_the_first_steps_joined_by_one_space():
+    assert hint_at_level(STEPS, 2, 3) == "One. Two. Three."
+    assert hint_at_level(STEPS, 0, 3) == ""
+    assert hint_prefix(STEPS, 2) == "One. Two."
+
+
+@pytest.mark.parametrize("level", [-1, 3])
+def test_level_outside_is_refused(level):
+    with pytest.raises(ValueError, match="not one of"):
+        num_hint_steps(5, level, 3)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "level"),
+    [
+        ([[0, 0], [0, 1], [1, 1]], 1),  # the lowest with a correct one, not the best
+        ([[1, 0], [1, 1]], 0),
+        ([[0, 0], [0, 0], [0, 0]], 0),  # none: level 0's group
+        ([[0, 0], None, [0, 1]], 2),  # a level that was not sampled
+        ([[0.5, 0.9], [1, 0]], 1),  # half right is not right
+    ],
+)
+def test_chosen_level(accuracy, level):
+    assert chosen_level(accuracy) == level
+
+
+def test_adaptive_levels_of_a_sample():
+    levels = HintPolicy("adaptive", 3).levels(STEPS, key="")
+    assert [(level.level, level.num_steps, level.text) for level in levels] == [
+        (0, 0, ""),
+        (1, 1, "One."),
+        (2, 3, "One. Two. Three."),
+    ]
+
+
+def test_one_step_never_gets_a_hint():
+    assert [level.level for level in HintPolicy("adaptive", 4).levels(("Only.",), key="")] == [0]
+
+
+def test_level_that_repeats_the_hint_below_is_left_out():
+    # L = 2, M = 3: 0, 0, 1 steps
+    assert [level.level for level in HintPolicy("adaptive", 3).levels(("A.", "B."), key="")] == [0, 2]
+
+
+def test_fixed_random_and_none():
+    (fixed,) = HintPolicy("fixed", 1, 0.5).levels(STEPS, key="")
+    assert (fixed.level, fixed.num_steps) == (0, 2)
+    (none,) = HintPolicy("none").levels(STEPS, key="")
+    assert none.text == ""
+    counts = {HintPolicy("random").levels(STEPS, key=str(key))[0].num_steps for key in range(100)}
+    assert counts == {0, 1, 2, 3, 4}
+    assert HintPolicy("random").levels(STEPS, key="7") == HintPolicy("random").levels(STEPS, key="7")
+
+
+@pytest.mark.parametrize("module", ["hint_grpo.hints", "hint_grpo.prompts", "hint_grpo.ledger", "hint_grpo.scoring"])
+def test_pure_modules_import_without_the_heavy_stack(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'vllm', 'trl') if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"

@@ -1,0 +1,82 @@
+import json
+import math
+
+from hint_grpo import ledger
+from hint_grpo.plots import per_step, plot_utilization, running_mean
+
+
+def record(step, level, rewards, num_steps=3, hint_steps=0):
+    return {
+        "step": step,
+        "id": "x",
+        "level": level,
+        "hint_steps": hint_steps,
+        "num_steps": num_steps,
+        "hint_tokens": 0,
+        "valid": ledger.is_valid(rewards[str(level)]),
+        "rewards": rewards,
+        "accuracy": rewards,
+        "sampled_tokens": {key: 10 for key in rewards},
+        "skipped_levels": 0,
+    }
+
+
+def test_valid_group_has_two_different_rewards():
+    assert ledger.is_valid([0.0, 1.0])
+    assert not ledger.is_valid([0.0, 0.0])
+    assert not ledger.is_valid([1.0, 1.0])
+    assert not ledger.is_valid([math.nan, 1.0])
+
+
+def test_metrics_by_hand():
+    records = [
+        record(1, 0, {"0": [0.0, 1.0]}),
+        record(1, 1, {"0": [0.0, 0.0], "1": [1.0, 0.0]}, hint_steps=1),
+        record(1, 1, {"0": [0.0, 0.0], "1": [1.0, 1.0]}, hint_steps=1),
+        record(1, 0, {"0": [0.0, 0.0], "1": [0.0, 0.0]}, num_steps=1),
+    ]
+    metrics = ledger.metrics(records, 3)
+    assert metrics["hint/data_utilization"] == 0.5
+    assert metrics["hint/data_utilization_level0"] == 0.25
+    assert metrics["hint/mean_level"] == 0.5
+    assert metrics["hint/never_correct"] == 0.25
+    assert metrics["hint/one_step_samples"] == 1
+    assert metrics["hint/share_level_1"] == 0.5
+    assert metrics["hint/reward_level_0"] == 0.125
+    assert metrics["hint/reward_level_1"] == 0.5
+    assert math.isnan(metrics["hint/reward_level_2"])
+    assert metrics["hint/sampled_tokens"] == 70
+
+
+def test_resume_drops_later_steps_and_a_torn_line(tmp_path):
+    path = tmp_path / ledger.FILE_NAME
+    ledger.append(path, [record(step, 0, {"0": [0.0, 1.0]}) for step in (1, 2, 3)])
+    with path.open("a") as file:
+        file.write('{"step": 4, "id"')
+    ledger.start(path, 2)
+    assert [line["step"] for line in ledger.read(path)] == [1, 2]
+
+
+def test_fresh_run_keeps_the_old_ledger_beside(tmp_path):
+    path = tmp_path / ledger.FILE_NAME
+    ledger.append(path, [record(1, 0, {"0": [0.0, 1.0]})])
+    ledger.start(path, 0)
+    assert not path.exists()
+    assert json.loads((tmp_path / "hint_ledger.1.jsonl").read_text())["step"] == 1
+
+
+def test_plot_and_its_numbers(tmp_path):
+    path = tmp_path / ledger.FILE_NAME
+    ledger.append(path, [record(1, 0, {"0": [0.0, 1.0]}), record(2, 1, {"0": [0.0, 0.0], "1": [1.0, 0.0]})])
+    assert per_step(ledger.read(path)) == [
+        {"step": 1, "data_utilization": 1.0, "data_utilization_level0": 1.0, "mean_level": 0.0},
+        {"step": 2, "data_utilization": 1.0, "data_utilization_level0": 0.0, "mean_level": 1.0},
+    ]
+    plot_utilization({"Hint-GRPO": path}, tmp_path / "figure")
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+    assert (tmp_path / "figure.svg").exists()
+    assert (tmp_path / "figure.csv").read_text().splitlines()[1] == "Hint-GRPO,1,1.0,1.0,0.0"
+
+
+def test_running_mean():
+    assert running_mean([1.0, 3.0, 5.0], 2) == [1.0, 2.0, 4.0]
