@@ -6,7 +6,7 @@ from hint_grpo.data.answers import has_number, option_letter
 from hint_grpo.data.filters import Filter, Refused
 from hint_grpo.data.multiple_choice import split_options
 
-IMAGE_TAG = re.compile(r"\s*<\s*(?:image|video|ImageHere)\s*/?>\s*", re.IGNORECASE)
+IMAGE_TAG = re.compile(r"\s{0,9}<\s?(?:image|video|ImageHere)\s?/?>\s{0,9}", re.IGNORECASE)
 # "<|image_pad|>" in a text would be read as an image that is not there, and stop the run in the model's forward pass.
 SPECIAL_TOKEN = re.compile(r"<\|[\w ]{1,40}\|>")
 

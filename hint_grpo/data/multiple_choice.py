@@ -37,7 +37,7 @@ TRIMMINGS = re.compile(r"^[\s*,;,;]+|[\s*,;,;。.]+$")  # around an option's tex
 # What asks for a letter makes no sense once the options are gone.
 ASKS_FOR_LETTER = re.compile(
     r"(?:please\s+)?(?:directly\s+)?\b(?:answer|respond|reply|choose|select|pick|provide|give|output|return)\b"
-    r"[^.?!\n]*\b(?:letters?|options?|choices?)\b[^.?!\n]*[.!]?|请[^。\n]*选项[^。\n]*[。.]?",
+    r"[^.?!\n]{0,200}\b(?:letters?|options?|choices?)\b[^.?!\n]{0,200}[.!]?|请[^。\n]{0,200}选项[^。\n]{0,200}[。.]?",
     re.IGNORECASE,
 )
 

@@ -65,8 +65,11 @@ class QuestionSet:
         return lines
 
 
-def read_questions(prompt_path: str | Path, data_path: str | Path) -> QuestionSet:
-    """The questions of a file, their images looked for in `data_path`; raises UserError where either is missing."""
+def read_questions(prompt_path: str | Path, data_path: str | Path, *, look_for_images: bool = True) -> QuestionSet:
+    """The questions of a file, their images looked for in `data_path`; raises UserError where either is missing.
+
+    `look_for_images=False` (a run without pictures) takes questions whose image file is not there.
+    """
     file, root = Path(prompt_path), ImageRoot(data_path)
     if not file.is_file():
         raise UserError(f"--prompt_path {file} does not exist; eval/prompts/README.md says where the file comes from")
@@ -75,7 +78,7 @@ def read_questions(prompt_path: str | Path, data_path: str | Path) -> QuestionSe
     result, ids = QuestionSet(file.name), UniqueIds()
     for row in read_jsonl(file, result.bad_lines):
         try:
-            question = _question(row, root, ids)
+            question = _question(row, root, ids, look_for_images)
         except BadRecord as error:
             result.bad_lines.add(f"{row.source}: {error}")
         except BadImage as error:
@@ -86,11 +89,11 @@ def read_questions(prompt_path: str | Path, data_path: str | Path) -> QuestionSe
     return result
 
 
-def _question(row: Row, root: ImageRoot, ids: UniqueIds) -> Question:
+def _question(row: Row, root: ImageRoot, ids: UniqueIds, look_for_images: bool) -> Question:
     image_path = text_field(row.record, "image_path")
     question, ground_truth = text_field(row.record, "question"), text_field(row.record, "ground_truth")
     image = root.absolute(relative_to_data(image_path))
-    if problem := root.problem(image):
+    if look_for_images and (problem := root.problem(image)):
         raise BadImage(f"{problem} ({image_path})" if problem != Filter.IMAGE_OUTSIDE.value else problem)
     name = ids.claim(str(row.record.get("id") or image_path), row.source)
     return Question(name, image, image_path, question, ground_truth, row.source)

@@ -24,7 +24,8 @@ SENTENCE = re.compile(r"(?:[.!?][\"'”’)\]*]*\s+|[。!?]\s*|\n\s*)(?P<cut>\S)
 ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|fig|eq|approx|vs|no|cf|resp|deg)|(?:^|\n)[ \t]*[*_]{0,2}\(?\d{1,2})\.[*_]{0,2}$", re.IGNORECASE
 )
-DISPLAY_MATHS = re.compile(r"\\\[.*?\\\]|\\\(.*?\\\)|\$\$.*?\$\$", re.DOTALL)
+# Bounded, so that thousands of unclosed formulas do not take hours.
+DISPLAY_MATHS = re.compile(r"\\\[.{0,2000}?\\\]|\\\(.{0,2000}?\\\)|\$\$.{0,2000}?\$\$", re.DOTALL)
 # A piece that begins so continues what stands before it: a formula, or a clause ("where r is the radius").
 CONTINUES = re.compile(r"\\\[|\$\$|[=+≈<>×]|[a-z]{2,}\b(?!\s*=)")
 ANNOUNCES = (":", ":", ",", ",", "=")

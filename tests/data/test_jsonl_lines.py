@@ -1,0 +1,98 @@
+"""Lines as they are found: marks at the start of a file, line ends, broken lines, repeated ids."""
+
+from pathlib import Path
+
+import pytest
+
+from hint_grpo.data.jsonl import SHOWN, BadRecord, Noted, UniqueIds, parse_line, read_jsonl
+from hint_grpo.errors import UserError
+
+
+def read(file: Path) -> tuple[list[tuple[str, dict]], Noted]:
+    bad = Noted()
+    return [(row.source, row.record) for row in read_jsonl(file, bad)], bad
+
+
+def test_byte_order_mark_crlf_and_blank_lines_load(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_bytes('\ufeff{"a": "1"}\r\n\r\n  \r\n{"a": "°"}\r\n{"a": "end without a line break"}'.encode())
+    rows, bad = read(file)
+    assert rows == [
+        ("train.jsonl:1", {"a": "1"}),
+        ("train.jsonl:4", {"a": "°"}),
+        ("train.jsonl:5", {"a": "end without a line break"}),
+    ]
+    assert bad.count == 0
+
+
+def test_bad_lines_are_named_and_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    lines = [
+        b'{"a": 1}',
+        b'{"a": 1',
+        b"[1, 2]",
+        b'{"a": "\xff\xfe"}',
+        b'{"a": "\\ud800"}',
+        b'{"a": NaN}',
+        b"[" * 100_000,
+        b'{"a": 2}',
+    ]
+    file.write_bytes(b"\n".join(lines))
+    rows, bad = read(file)
+    assert [source for source, _ in rows] == ["train.jsonl:1", "train.jsonl:8"]
+    assert bad.count == 6
+    assert len(bad.first) == SHOWN
+    assert [text.split(": ")[0] for text in bad.first] == [f"train.jsonl:{number}" for number in range(2, 7)]
+    assert "not JSON" in bad.first[0]
+    assert "not a JSON object" in bad.first[1]
+    assert "not UTF-8" in bad.first[2]
+    assert "not UTF-8" in bad.first[3]
+
+
+def test_a_line_separator_inside_a_text_does_not_end_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"a": "one\u2028two\u0085three"}\n', "utf-8")
+    rows, bad = read(file)
+    assert rows == [("train.jsonl:1", {"a": "one\u2028two\u0085three"})]
+    assert bad.count == 0
+
+
+def test_numbers_stay_the_text_they_were_written_as() -> None:
+    digits = "9" * 5000  # more than Python turns into an int
+    assert parse_line(b'{"a": 4, "b": 2.50, "c": -0, "d": %s}' % digits.encode()) == {
+        "a": "4",
+        "b": "2.50",
+        "c": "-0",
+        "d": digits,
+    }
+
+
+def test_an_escaped_surrogate_pair_is_a_character() -> None:
+    assert parse_line(rb'{"a": "\ud83d\ude00"}') == {"a": "😀"}
+    with pytest.raises(BadRecord, match="UTF-8"):
+        parse_line(rb'{"a": ["\uD83D"]}')
+
+
+def test_missing_file_folder_and_utf16_are_user_errors(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        read(tmp_path / "none.jsonl")
+    with pytest.raises(UserError, match="directory"):
+        read(tmp_path)
+    file = tmp_path / "wide.jsonl"
+    file.write_text('{"a": 1}\n', "utf-16")
+    with pytest.raises(UserError, match="iconv"):
+        read(file)
+
+
+def test_repeated_ids_are_reported_and_made_unique() -> None:
+    ids = UniqueIds()
+    claimed = [ids.claim(name, f"f:{line}") for line, name in enumerate(["a", "b", "a", "a~2", "a", "a"], start=1)]
+    assert claimed == ["a", "b", "a~2", "a~2~2", "a~3", "a~4"]
+    assert len(set(claimed)) == 6
+    assert ids.duplicates.count == 4
+    assert ids.duplicates.first[0] == "f:3: id 'a' again"
+
+
+def test_a_file_of_one_id_stays_fast_enough_to_finish() -> None:
+    ids = UniqueIds()
+    assert len({ids.claim("same", "f:1") for _ in range(20_000)}) == 20_000
