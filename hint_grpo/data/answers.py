@@ -8,16 +8,16 @@
 
 import re
 
-LETTER_ALONE = re.compile(r"[((]?\s*([A-H])\s*[))]?\s*[.:。]?")
-LETTER_WITH_TEXT = re.compile(r"[((]?([A-H])(?:[))][.::]?|[.::、])\s*(\S.*)", re.DOTALL)
+LETTER_ALONE = re.compile(r"[(\uff08]?\s*([A-H])\s*[)\uff09]?\s*[.:。]?")
+LETTER_WITH_TEXT = re.compile(r"[(\uff08]?([A-H])(?:[)\uff09][.:\uff1a]?|[.:\uff0e\uff1a、])\s*(\S.*)", re.DOTALL)
 LETTER_IN_SENTENCE = re.compile(
-    r"(?:\b(?i:answer|option|choice)\b(?:\s+(?i:is|would\s+be|must\s+be))?|答案[是为]?|选择?)\s*[::]?\s*(?i:option\s+|choice\s+)?"
-    r"\**[((]?([A-H])[))]?\**(?=\s*(?:[.),;::,。]|$))"
+    r"(?:\b(?i:answer|option|choice)\b(?:\s+(?i:is|would\s+be|must\s+be))?|答案[是为]?|选择?)\s*[:\uff1a]?\s*(?i:option\s+|choice\s+)?"
+    r"\**[(\uff08]?([A-H])[)\uff09]?\**(?=\s*(?:[.),;:\uff0c\uff1a。]|$))"
 )
 NUMBER_SIGN = re.compile(r"[\d½⅓⅔¼¾⅕⅙⅛⅜⅝⅞π]|\\pi\b")
 LABEL = re.compile(r"(?:∠|\\angle|\b(?:angle|figure|fig\.|point|line|triangle))\s*\d+\b", re.IGNORECASE)
 ANSWER_IS = re.compile(
-    r"\banswer\b(?:\s+is|\s*:)?(?:\s+that)?\s*:?\s*(?P<value>.+)$|答案[是为]?[::]?\s*(?P<wert>.+)$", re.I | re.S
+    r"\banswer\b(?:\s+is|\s*:)?(?:\s+that)?\s*:?\s*(?P<value>.+)$|答案[是为]?[:\uff1a]?\s*(?P<wert>.+)$", re.I | re.S
 )
 SAYS = re.compile(
     r"\b(?:is|are|was|were|be|equals?|measures?)\b(?:\s+(?:to|equal\s+to|approximately|about))*|[=≈]|等于|[是为]", re.I

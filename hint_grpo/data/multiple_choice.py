@@ -24,16 +24,21 @@ class Style:
     inline: bool
 
 
+# Chinese records write the full-width forms of ( ) . : , ; which stand below as \uff08 and so on.
 # The order is the order of trust. A colon marks options at a line's start only: "angle A: angle B: angle C = 1:2:3".
 STYLES = (
-    Style(re.compile(r"^[ \t]*\**([A-H])\**\s?[.).、::](?!\w\.)[ \t]*", re.MULTILINE), 2, inline=False),
-    Style(re.compile(r"(?<![A-Za-z0-9∠△⊙])[((]\s?([A-H])\s?[))][.::、]?\s*"), 2, inline=True),
-    Style(re.compile(r"(?:(?<=[\s,,;;。))])|^)([A-H])(?:[.)](?=[\s\d\\$√π-])|[.、])\s*"), 3, inline=True),
+    Style(re.compile(r"^[ \t]*\**([A-H])\**\s?[.)\uff0e、:\uff1a](?!\w\.)[ \t]*", re.MULTILINE), 2, inline=False),
+    Style(re.compile(r"(?<![A-Za-z0-9∠△⊙])[(\uff08]\s?([A-H])\s?[)\uff09][.:\uff1a、]?\s*"), 2, inline=True),
+    Style(
+        re.compile(r"(?:(?<=[\s,;)\uff0c\uff1b\uff09。])|^)([A-H])(?:[.)](?=[\s\d\\$√π-])|[\uff0e、])\s*"),
+        3,
+        inline=True,
+    ),
 )
 HEADER = re.compile(
-    r"\s*\**(?:the\s+)?(?:answer\s+)?(?:options|choices|选项)(?:\s+are)?\s*\**\s*[::]?\**\s*$", re.IGNORECASE
+    r"\s*\**(?:the\s+)?(?:answer\s+)?(?:options|choices|选项)(?:\s+are)?\s*\**\s*[:\uff1a]?\**\s*$", re.IGNORECASE
 )
-TRIMMINGS = re.compile(r"^[\s*,;,;]+|[\s*,;,;。.]+$")  # around an option's text
+TRIMMINGS = re.compile(r"^[\s*,;\uff0c\uff1b]+|[\s*,;.\uff0c\uff1b。]+$")  # around an option's text
 # What asks for a letter makes no sense once the options are gone.
 ASKS_FOR_LETTER = re.compile(
     r"(?:please\s+)?(?:directly\s+)?\b(?:answer|respond|reply|choose|select|pick|provide|give|output|return)\b"

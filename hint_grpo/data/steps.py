@@ -11,8 +11,9 @@ from itertools import pairwise
 
 # "Step 2:", "**Step 2.**", "### step 2": where a line or a sentence begins, not in "as we saw in Step 1, ...".
 STEP_MARKER = re.compile(
-    r"(?:^|\n[ \t]*|(?<=[.!?;:。!?)\]}$*])[ \t]+)"  # the beginning of a line or a sentence
-    r"(?P<cut>(?:[#>*_]+[ \t]*)?step\s{0,3}\d{1,3}\s{0,3}[*_]{0,2}\s{0,3}[:.)\-–—:]|[#>*_]+[ \t]*step\s{0,3}\d{1,3}\b)",
+    r"(?:^|\n[ \t]*|(?<=[.!?;:。\uff01\uff1f)\]}$*])[ \t]+)"  # the beginning of a line or a sentence
+    r"(?P<cut>(?:[#>*_]+[ \t]*)?step\s{0,3}\d{1,3}\s{0,3}[*_]{0,2}\s{0,3}[:.)\-–—\uff1a]"
+    r"|[#>*_]+[ \t]*step\s{0,3}\d{1,3}\b)",
     re.IGNORECASE,
 )
 NUMBERED_LINE = re.compile(
@@ -20,7 +21,7 @@ NUMBERED_LINE = re.compile(
     re.MULTILINE,
 )
 PARAGRAPH = re.compile(r"\n[ \t]*\n\s*(?P<cut>\S)")
-SENTENCE = re.compile(r"(?:[.!?][\"'”’)\]*]*\s+|[。!?]\s*|\n\s*)(?P<cut>\S)")
+SENTENCE = re.compile(r"(?:[.!?][\"'”’)\]*]*\s+|[。\uff01\uff1f]\s*|\n\s*)(?P<cut>\S)")
 ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|fig|eq|approx|vs|no|cf|resp|deg)|(?:^|\n)[ \t]*[*_]{0,2}\(?\d{1,2})\.[*_]{0,2}$", re.IGNORECASE
 )
@@ -28,7 +29,7 @@ ABBREVIATION = re.compile(
 DISPLAY_MATHS = re.compile(r"\\\[.{0,2000}?\\\]|\\\(.{0,2000}?\\\)|\$\$.{0,2000}?\$\$", re.DOTALL)
 # A piece that begins so continues what stands before it: a formula, or a clause ("where r is the radius").
 CONTINUES = re.compile(r"\\\[|\$\$|[=+≈<>×]|[a-z]{2,}\b(?!\s*=)")
-ANNOUNCES = (":", ":", ",", ",", "=")
+ANNOUNCES = (":", "\uff1a", ",", "\uff0c", "=")
 
 
 def split_steps(reasoning: str) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def test_value(conclusion: str, value: str | None) -> None:
     [
         ("C", ("C", "")),
         ("(C)", ("C", "")),
-        ("(C)", ("C", "")),
+        ("\uff08C\uff09", ("C", "")),
         ("C.", ("C", "")),
         ("\\boxed{C}", ("C", "")),
         ("C. 40°", ("C", "40°")),
@@ -58,7 +58,8 @@ def test_value(conclusion: str, value: str | None) -> None:
         ("It is the third one. The correct answer is (C).", ("C", "")),
         ("The correct option is option C, 40°.", ("C", "")),
         ("答案是C", ("C", "")),
-        ("故选:C", ("C", "")),
+        ("故选\uff1aC", ("C", "")),
+        ("C\uff0e40°", ("C", "40°")),
         ("C = 5", None),
         ("angle C: 5", None),
         ("The answer is AB = 5", None),

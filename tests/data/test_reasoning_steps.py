@@ -51,6 +51,11 @@ CASES = {
     ),
     "decimals end no sentence": ("AB is 3.5 cm. BC is 4.0.", ["AB is 3.5 cm.", "BC is 4.0."]),
     "chinese sentences": ("角A是40°。角B是50°。所以是90°。", ["角A是40°。", "角B是50°。", "所以是90°。"]),
+    "chinese questions and announcements": ("是多少\uff1f所以\uff1a\n\n40°。", ["是多少\uff1f", "所以\uff1a\n\n40°。"]),
+    "an exclamation mark in a formula ends no sentence": (
+        "So 5!=120 and 3! = 6. Done.",
+        ["So 5!=120 and 3! = 6.", "Done."],
+    ),
     "lines": ("A is 40°\nB is 50°\nC is 90°", ["A is 40°", "B is 50°", "C is 90°"]),
     "one sentence": ("The angle is 40°.", ["The angle is 40°."]),
     "one marker alone is no cut": ("Step 1: A is 4. B is 5.", ["Step 1: A is 4.", "B is 5."]),
@@ -76,14 +81,21 @@ PIECES = st.sampled_from(
         " ",
         ". ",
         "。",
+        "！",
         ":",
+        "：",
         "\\[",
         "\\]",
         "$$",
         "- ",
+        "The angle",
+        "where",
+        "= 5",
+        "3.5",
+        "e.g. ",
+        "(a)",
         "40°",
     ]
-    + ["The angle", "where", "= 5", "3.5", "e.g. ", "(a)", "∠A", "Step"]
 )
 
 
