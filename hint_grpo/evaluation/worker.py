@@ -37,8 +37,11 @@ def main() -> None:
         _send(out, {"user_error": str(error)})
     except BrokenPipeError:
         os._exit(1)  # the run is gone: nobody is left to report to
-    except Exception:
-        _send(out, {"failure": traceback.format_exc()})  # the boundary of a process: reported, then it ends
+    except Exception as error:  # the boundary of a process: reported, then it ends
+        if _is_out_of_memory(error):
+            _send(out, {"user_error": f"the GPU's memory is full: lower --batch_size or --max_pixels ({error})"})
+        else:
+            _send(out, {"failure": traceback.format_exc()})
         raise
 
 
@@ -67,6 +70,11 @@ def _work(inbox: "queue.Queue[Message]", out: TextIO) -> None:
                 }
                 _send(out, answer)
                 last = now
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
 def _private_stdout() -> TextIO:
