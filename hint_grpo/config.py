@@ -4,6 +4,8 @@ Three things differ from TRL so that the published commands mean what they say: 
 prompts (TRL: completions), `--max_prompt_length` exists, and `--torch_dtype` is another name of `--dtype`.
 """
 
+import hint_grpo.stack  # noqa: F401
+
 import importlib.util
 import os
 from dataclasses import dataclass, field
@@ -14,7 +16,6 @@ import torch
 from transformers.utils import is_flash_attn_2_available
 from trl import GRPOConfig, ModelConfig, TrlParser
 
-import hint_grpo.stack  # noqa: F401
 from hint_grpo.errors import UserError
 from hint_grpo.hints import HintPolicy
 from hint_grpo.scoring.rewards import REWARD_NAMES

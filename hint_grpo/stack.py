@@ -11,6 +11,7 @@ Its import does the work (once per process), because every one of these is read 
 import importlib.util
 import os
 import sys
+import warnings
 
 import torch
 
@@ -47,12 +48,17 @@ _set_defaults(
     VLLM_NO_USAGE_STATS="1",
     DO_NOT_TRACK="1",
     TOKENIZERS_PARALLELISM="false",
+    VLLM_LOGGING_LEVEL="WARNING",
     TRL_EXPERIMENTAL_SILENCE="1",  # rollout_func may change with TRL; the pinned version is the one tested
 )
 if not HAS_CUDA:
     _set_defaults(
+        DS_ACCELERATOR="cpu",
         VLLM_CPU_OMP_THREADS_BIND=",".join(map(str, available_cores())),
         VLLM_CPU_NUM_OF_RESERVED_CPU="0",
         VLLM_CPU_KVCACHE_SPACE="1",
     )
 _cure_torchvision()
+# Of no use to a user, printed at every collective and every loader.
+warnings.filterwarnings("ignore", category=FutureWarning, message=r"`torch\.distributed")
+warnings.filterwarnings("ignore", category=UserWarning, message="'pin_memory' argument is set as true")

@@ -12,6 +12,8 @@ How a step differs from TRL's:
 The loss is TRL's, with the constants that `hint_grpo.config` pins.
 """
 
+import hint_grpo.stack  # noqa: F401
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,6 @@ from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.utils import RepeatSampler
 
-import hint_grpo.stack  # noqa: F401
 from hint_grpo import ledger
 from hint_grpo.config import HintGRPOConfig
 from hint_grpo.prompts import Message

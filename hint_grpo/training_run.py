@@ -1,12 +1,13 @@
 """The stages of train_model.py. Each takes what the one before it gave; nothing loads a model before `make_trainer`."""
 
+import hint_grpo.stack  # noqa: F401
+
 from typing import Any
 
 from datasets import Dataset
 from transformers import AutoProcessor, PrinterCallback, ProgressCallback, TrainerCallback
 from trl import ModelConfig, get_peft_config
 
-import hint_grpo.stack  # noqa: F401
 from hint_grpo import ledger
 from hint_grpo.config import HintGRPOConfig, ScriptArguments
 from hint_grpo.data.dataset import DataReport, load_training_data
@@ -23,7 +24,7 @@ def load_processor(model: ModelConfig, training: HintGRPOConfig) -> Any:
         processor = AutoProcessor.from_pretrained(
             model.model_name_or_path,
             revision=model.model_revision,
-            trust_remote_code=model.trust_remote_code,
+            trust_remote_code=training.trust_remote_code,
             padding_side="left",
             truncation_side="left",
             **pixels,
@@ -68,7 +69,6 @@ def make_trainer(
         "dtype": model.dtype,
         **(training.model_init_kwargs or {}),
     }
-    training.trust_remote_code = model.trust_remote_code
     rewards = {name: make_reward(name, script.scorer) for name in dict.fromkeys(["accuracy", *script.reward_funcs])}
     trainer = HintGRPOTrainer(
         model=model.model_name_or_path,

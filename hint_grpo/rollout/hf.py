@@ -1,5 +1,7 @@
 """Rollouts by transformers' `generate` on the policy itself: no second copy of the weights, slower than vLLM."""
 
+import hint_grpo.stack  # noqa: F401
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +11,6 @@ from transformers import GenerationConfig
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import pad
 
-import hint_grpo.stack  # noqa: F401
 from hint_grpo.rollout.types import OnGroup, Sampled, Turn
 
 

@@ -8,6 +8,8 @@ Built on TRL's VLLMGeneration, whose walk over the parameters knows ZeRO-3, FSDP
 - the engine is stepped here, so that a prompt goes up a level when its own group is done, while others are sampled.
 """
 
+import hint_grpo.stack
+
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,6 @@ from vllm import LLM, SamplingParams
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 from vllm.sampling_params import RequestOutputKind
 
-import hint_grpo.stack
 from hint_grpo.rollout.types import OnGroup, Sampled, Turn
 
 NEVER = -100.0  # logit bias; vLLM's bound for it
