@@ -21,7 +21,8 @@ NUMBERED_LINE = re.compile(
     re.MULTILINE,
 )
 PARAGRAPH = re.compile(r"\n[ \t]*\n\s*(?P<cut>\S)")
-SENTENCE = re.compile(r"(?:[.!?][\"'”’)\]*]*\s+|[。\uff01\uff1f]\s*|\n\s*)(?P<cut>\S)")
+# Begins with the set of all ends, which is what makes the search fast.
+SENTENCE = re.compile(r"[.!?。\uff01\uff1f\n](?:(?<=[.!?])[\"'”’)\]*]*\s+|(?<![.!?])\s*)(?P<cut>\S)")
 ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|fig|eq|approx|vs|no|cf|resp|deg)|(?:^|\n)[ \t]*[*_]{0,2}\(?\d{1,2})\.[*_]{0,2}$", re.IGNORECASE
 )

@@ -114,9 +114,7 @@ def test_levels_that_do_not_fit_are_counted_not_skipped(processor, sample) -> No
     report = preflight([row, sample(2)], processor=processor, policy=ADAPTIVE, limits=room)
     assert report.ok
     assert dict(report.skipped_levels) == {2: 1}
-    assert "level 2: the hint already holds the answer in 0.0 %; too long for the context: 1" in "\n".join(
-        report.lines()
-    )
+    assert "0.0 %; too long for the context: 1" in report.lines()[-1]
     tight = LengthLimits(8192, 100, tokens(0) + 99)
     refused = preflight([row], processor=processor, policy=ADAPTIVE, limits=tight)
     assert refused.skip == [0]
