@@ -10,7 +10,7 @@ import importlib.util
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from transformers.utils import is_flash_attn_2_available
@@ -96,6 +96,8 @@ class HintGRPOConfig(GRPOConfig):
     vllm_importance_sampling_mode: str = field(
         default="token_truncate", metadata={"help": "How vLLM's rounding is corrected for (see TRL)."}
     )
+    # A plain bool, so that the published `--bf16` needs no value; and off unless asked for (TRL: on, on a CPU as well).
+    bf16: bool = field(default=False, metadata={"help": "Train in bfloat16 (with --torch_dtype bfloat16)."})
     # vLLM serves from this process until a server is asked for.
     vllm_mode: str = field(default="colocate", metadata={"help": "colocate: vLLM in the trainer's process."})
     output_dir: str | None = field(default="output/hint_grpo", metadata={"help": "Checkpoints, ledger and plots."})
@@ -134,8 +136,6 @@ class HintGRPOConfig(GRPOConfig):
         self._check()
         self.prompts_per_device = self.per_device_train_batch_size
         self.per_device_train_batch_size *= self.num_generations or 1
-        if self.bf16 is None:  # TRL: True, on a CPU as well
-            self.bf16 = torch.cuda.is_available() and not self.fp16
         if self.deepspeed:
             _use_gloo_on_cpu(self)
         super().__post_init__()
@@ -205,9 +205,16 @@ def check_model(model: ModelConfig, training: HintGRPOConfig) -> None:
         training.gradient_checkpointing_kwargs = training.gradient_checkpointing_kwargs or {"use_reentrant": False}
 
 
+class _Parser(TrlParser):
+    """argparse prints its whole usage, pages of it, before an error; one line is enough."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (train_model.py --help lists the flags)")
+
+
 def parse(arguments: list[str] | None = None) -> tuple[ScriptArguments, HintGRPOConfig, ModelConfig]:
     """Reads flags and a YAML file (--config). Raises UserError for every mistake of the user's."""
-    parser = TrlParser((ScriptArguments, HintGRPOConfig, ModelConfig))
+    parser = _Parser((ScriptArguments, HintGRPOConfig, ModelConfig))
     try:
         parsed: tuple[Any, ...] = parser.parse_args_and_config(arguments)
     except (ValueError, FileNotFoundError) as error:  # TRL's and transformers' own checks of flags

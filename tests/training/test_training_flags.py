@@ -1,0 +1,123 @@
+"""The command line: published flags mean what they say, and mistakes get one line with the cure."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hint_grpo.config import parse
+from hint_grpo.errors import UserError
+
+
+@pytest.fixture
+def flags(world, tmp_path):
+    """The published command's flags on the toy world, as a function of replacements; None leaves a flag out."""
+
+    def build(**changes):
+        values = {
+            "model_name_or_path": f"{world.models['Qwen2.5-VL']}/",
+            "data_path": f"{world.train_data}/",
+            "dataset_name": "LLaVA-CoT-100k",
+            "max_prompt_length": 8192,
+            "max_completion_length": 768,
+            "per_device_train_batch_size": 1,
+            "gradient_accumulation_steps": 1,
+            "num_groups": 2,
+            "num_generations": 4,
+            "logging_steps": 1,
+            "torch_dtype": "bfloat16",
+            "gradient_checkpointing": "true",
+            "attn_implementation": "sdpa",
+            "max_pixels": 2359296,
+            "save_total_limit": 16,
+            "num_train_epochs": 2,
+            "eval_strategy": "no",
+            "reward_funcs": "accuracy",
+            "use_vllm": "true",
+            "vllm_gpu_memory_utilization": 0.6,
+            "save_steps": 500,
+            "save_only_model": "true",
+            "output_dir": str(tmp_path / "run"),
+            "use_cpu": "true",
+        } | changes
+        return [word for name, value in values.items() if value is not None for word in (f"--{name}", str(value))]
+
+    return build
+
+
+def test_published_flags_mean_what_they_say(flags):
+    script, training, model = parse([*flags(), "--bf16"])
+    assert (training.prompts_per_device, training.per_device_train_batch_size) == (1, 4)
+    assert training.generation_batch_size == 4
+    assert (training.num_groups, training.policy.num_levels) == (2, 2)
+    assert (training.max_prompt_length, training.max_completion_length) == (8192, 768)
+    assert model.dtype == "bfloat16"
+    assert (training.bf16, training.gradient_checkpointing, training.save_only_model) == (True, True, True)
+    assert (training.max_pixels, training.vllm_gpu_memory_utilization) == (2359296, 0.6)
+    assert script.reward_funcs == ["accuracy"]
+
+
+def test_the_papers_constants_are_the_defaults(flags):
+    _, training, _ = parse(flags(num_groups=None, num_generations=None))
+    assert (training.beta, training.loss_type, training.temperature) == (0.04, "grpo", 0.9)
+    assert (training.scale_rewards, training.num_iterations, training.learning_rate) == ("group", 1, 1e-6)
+    assert (training.num_groups, training.num_train_epochs) == (3, 2)
+    assert not training.use_bias_correction_kl
+    assert not training.bf16  # on a CPU, where it was not asked for
+
+
+def test_prompts_are_counted_not_completions(flags):
+    _, training, _ = parse(flags(per_device_train_batch_size=3, num_generations=5))
+    assert (training.prompts_per_device, training.per_device_train_batch_size) == (3, 15)
+
+
+def test_yaml_and_lora(flags, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("num_groups: 4\nhint_policy: adaptive\nuse_peft: true\nlora_r: 8\n")
+    _, training, model = parse(["--config", str(recipe), *flags(num_groups=None)])
+    assert training.policy.num_levels == 4
+    assert (model.use_peft, model.lora_r) == (True, 8)
+
+
+def test_hint_policies(flags):
+    assert parse(flags(hint_policy="none"))[1].policy.num_levels == 1
+    assert parse(flags(hint_policy="fixed", hint_ratio=0.5))[1].policy.ratio == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "cure"),
+    [
+        ({"data_path": None}, "--data_path is missing"),
+        ({"data_path": "/no/such/folder"}, "train.jsonl"),
+        ({"model_name_or_path": "/no/such/model/"}, "config.json"),
+        ({"model_name_or_path": None}, "--model_name_or_path is missing"),
+        ({"reward_funcs": "beauty"}, "accuracy, format"),
+        ({"num_groups": 0}, "--num_groups 0"),
+        ({"num_generations": 1}, "2 or more"),
+        ({"per_device_train_batch_size": 0}, "1 or more"),
+        ({"hint_policy": "fixed"}, "--hint_ratio"),
+        ({"hint_policy": "fixed", "hint_ratio": 1.5}, r"\[0, 1\)"),
+        ({"hint_ratio": 0.5}, "--hint_policy fixed"),
+        ({"eval_strategy": "steps"}, "test_model.py"),
+        ({"deepspeed": "no/such.json"}, "local_scripts"),
+        ({"attn_implementation": "flash_attention_2"}, "sdpa"),
+        ({"max_completion_length": 0}, "1 or more"),
+        ({"temperature": "warm"}, "temperature"),
+        ({"no_such_flag": 1}, "no_such_flag"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_mistakes_get_one_line_with_the_cure(flags, changes, cure):
+    with pytest.raises(UserError, match=cure):
+        parse(flags(**changes))
+
+
+def test_exit_code_and_a_single_line(flags, repository, tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"id": "1", "image": "coco/1.png", "conversations": []}\n')
+    command = [sys.executable, str(repository / "train_model.py"), *flags(data_path=tmp_path, torch_dtype="float32")]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=repository, check=False)
+    assert run.returncode == 2, run.stderr
+    lines = [line for line in run.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert "train.jsonl" in lines[0]
+    assert "Traceback" not in run.stderr
