@@ -1,14 +1,16 @@
-"""From the user's files to samples: readers, filters (each named and counted), images, and the check before training.
+"""From the user's files to samples: readers, filters (each named and counted), images, and the check before a run.
 
-    jsonl.py            lines -> records; a bad line is noted as file:line and skipped
-    llava_cot.py        LLaVA-CoT records -> samples   (sections, answers.py, multiple_choice.py, steps.py)
-    own_jsonl.py        a user's own records -> samples
-    questions.py        evaluation question files -> questions
-    dataset.py          load_training_data: samples -> a datasets.Dataset on disk, cached, plus a report
-    paths.py, images.py, pixels.py
-                        image paths kept inside the data folder; the one place that opens an image
-    lengths.py          prompt tokens of an image and a text; does a prompt fit
-    preflight.py        opens, tokenises and scores everything before a run does
+    sample.py                       what every reader of training data produces
+    jsonl.py                        lines -> records; a bad line is noted as file:line and skipped
+    llava_cot.py, own_jsonl.py      records -> samples or drops (filters.py names the reasons)
+      fill_in.py, multiple_choice.py, answers.py, steps.py     the text work of both
+      reasoning_length.py           the one filter that needs the model's tokenizer
+    dataset.py                      load_training_data: file -> datasets.Dataset on disk, and a DataReport
+      cache.py, store.py, report.py
+    questions.py                    read_questions: evaluation question files
+    paths.py, images.py, pixels.py  image paths kept inside the data folder; the one place that opens an image
+    preflight.py, preflight_report.py    opens, tokenises and scores everything before a run does
+      lengths.py, leak.py           tokens of an image, what fits; hints that hold the answer
 
 Nothing here imports torch; `datasets` is imported by dataset.py, store.py and preflight.py alone.
 """
