@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hint_grpo.data.images import open_image
 from hint_grpo.data.jsonl import Noted
-from hint_grpo.data.paths import BadImage
+from hint_grpo.data.paths import BadImage, ImageRoot
 from hint_grpo.data.questions import Question, read_questions
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.settings import EvaluationSettings
@@ -30,21 +30,22 @@ class UsableQuestions:
 
 
 def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
-    if not settings.prompt_path.is_file():
-        raise UserError(missing_prompts(settings.prompt_path))
-    found = read_questions(settings.prompt_path, settings.data_path)
-    questions = found.questions[: settings.limit]
-    bad = [found.bad_lines, found.bad_images]
-    if not settings.no_image:
-        questions, damaged = with_sound_images(questions)
-        bad.append(damaged)
-    num_bad = sum(noted.count for noted in bad)
-    places = [place for noted in bad for place in noted.first]
+    """The questions of a run. With --skip_bad all that --check_data looks at decides, else rows and pictures do."""
+    found = find_questions(settings)
+    questions, places, num_bad = found.questions, found.places, found.num_bad
     if num_bad and not settings.skip_bad:
         raise UserError(
             f"{num_bad} questions of {settings.prompt_path} cannot be asked, first {places[0]}: "
             "--check_data lists them, --skip_bad leaves them out"
         )
+    if settings.skip_bad and questions:
+        from hint_grpo.evaluation.check import preflight_report  # loads the model's processor
+
+        report = preflight_report(settings, questions)
+        skip = set(report.skip)
+        questions = [question for position, question in enumerate(questions) if position not in skip]
+        places = [*places, *(place for noted in report.unusable.values() for place in noted.first)]
+        num_bad += len(skip)
     if num_bad:
         print(f"{num_bad} questions are left out, first {'; '.join(places[:3])}", file=sys.stderr)
     if not questions:
@@ -52,10 +53,34 @@ def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
     return UsableQuestions(questions, num_bad)
 
 
-def with_sound_images(questions: Sequence[Question]) -> tuple[list[Question], Noted]:
+@dataclass(frozen=True, slots=True)
+class FoundQuestions:
+    """What the file holds up to --limit, rows and pictures that cannot be used set apart (`places`: the first few)."""
+
+    questions: list[Question]
+    num_bad: int
+    places: list[str]
+
+
+def find_questions(settings: EvaluationSettings) -> FoundQuestions:
+    if not settings.prompt_path.is_file():
+        raise UserError(missing_prompts(settings.prompt_path))
+    # Pictures are looked for below, so that those beyond --limit may be missing.
+    found = read_questions(settings.prompt_path, settings.data_path, look_for_images=False)
+    questions, bad = found.questions[: settings.limit], [found.bad_lines, found.bad_images]
+    if not settings.no_image:
+        questions, damaged = with_sound_images(questions, settings.data_path)
+        bad.append(damaged)
+    return FoundQuestions(
+        questions, sum(noted.count for noted in bad), [place for noted in bad for place in noted.first]
+    )
+
+
+def with_sound_images(questions: Sequence[Question], data_path: Path) -> tuple[list[Question], Noted]:
     """Opens every picture as the decoder will, in threads; the questions whose picture cannot be used are noted."""
+    root = ImageRoot(data_path)
     with ThreadPoolExecutor() as pool:
-        problems = list(pool.map(_image_problem, questions))
+        problems = list(pool.map(lambda question: _image_problem(question, root), questions))
     sound, damaged = [], Noted()
     for question, problem in zip(questions, problems, strict=True):
         if problem is None:
@@ -75,7 +100,10 @@ def missing_prompts(prompt_path: Path) -> str:
     )
 
 
-def _image_problem(question: Question) -> str | None:
+def _image_problem(question: Question, root: ImageRoot) -> str | None:
+    problem = root.problem(question.image)
+    if problem is not None:
+        return problem
     try:
         open_image(question.image)
     except BadImage as error:

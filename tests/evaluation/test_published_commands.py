@@ -5,11 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+from hint_grpo.evaluation.check import check_data
 from hint_grpo.evaluation.rescore import rescore
 from hint_grpo.evaluation.results import Result, read_results
 from hint_grpo.evaluation.run import run_evaluation
@@ -212,6 +213,29 @@ def test_a_mistake_is_one_line_and_exit_code_2(world, tmp_path: Path, change: tu
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "output").exists()
+
+
+def test_check_data_and_skip_bad(world, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, rows = world.test_prompts.read_text(encoding="utf-8").splitlines()[:2], []
+    rows = [
+        good[0],
+        "{broken",
+        good[1].replace("1.png", "no_such.png"),
+        good[1].replace("ground_truth", "truth"),
+        good[1],
+    ]
+    too_long = json.loads(good[0]) | {"question": "how many? " * 2000}
+    prompts = tmp_path / "questions.jsonl"
+    prompts.write_text("\n".join([*rows, json.dumps(too_long)]) + "\n", encoding="utf-8")
+    bad = settings(world, tmp_path / "output", prompt_path=prompts, limit=None, scales=(0.0,))
+    assert check_data(bad) == 1
+    told = capsys.readouterr().out
+    for place in ("questions.jsonl:2: not JSON", "questions.jsonl:3", "questions.jsonl:4", "questions.jsonl:6: prompt"):
+        assert place in told
+    assert check_data(replace(bad, skip_bad=True)) == 0
+    (summary,) = run_evaluation(replace(bad, skip_bad=True), show_progress=False)
+    assert (summary.num_questions, summary.num_skipped) == (2, 4)
+    assert check_data(settings(world, tmp_path / "output")) == 0
 
 
 def test_an_empty_question_file_is_one_line_and_exit_code_2(world, tmp_path: Path) -> None:

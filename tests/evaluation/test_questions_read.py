@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hint_grpo.errors import UserError
-from hint_grpo.evaluation.questions import UsableQuestions, usable_questions
+from hint_grpo.evaluation.questions import UsableQuestions, find_questions, usable_questions
 from hint_grpo.evaluation.settings import EvaluationSettings
 
 
@@ -50,9 +50,7 @@ def test_limit_takes_the_first_rows(data: Path) -> None:
     assert [question.id for question in usable(path, data, limit=2).questions] == ["a", "b"]
 
 
-def test_what_cannot_be_asked_ends_the_run_or_is_left_out_and_counted(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_asked_ends_the_run(data: Path) -> None:
     (data / "images" / "empty.png").write_bytes(b"")
     (data / "images" / "page.png").write_text("<html>not found</html>")
     (data.parent / "outside.png").write_bytes((data / "images/a.png").read_bytes())
@@ -67,12 +65,17 @@ def test_what_cannot_be_asked_ends_the_run_or_is_left_out_and_counted(
         row("./images/link.png"),
     ]
     path = question_file(data, row(id="first"), *bad_rows, row("./images/a.png", id="last"))
+    settings = EvaluationSettings(model_path=Path("m"), data_path=data, prompt_path=path)
+    found = find_questions(settings)
+    assert [question.id for question in found.questions] == ["first", "last"]
+    assert found.num_bad == 7
     with pytest.raises(UserError, match=r"7 questions .* questions\.jsonl:2: not JSON.*--skip_bad"):
         usable(path, data)
-    left = usable(path, data, skip_bad=True)
-    assert [question.id for question in left.questions] == ["first", "last"]
-    assert left.num_skipped == 7
-    assert "7 questions are left out" in capsys.readouterr().err
+
+
+def test_pictures_beyond_the_limit_may_be_missing(data: Path) -> None:
+    path = question_file(data, row(id="a"), row("./images/gone.png"))
+    assert [question.id for question in usable(path, data, limit=1).questions] == ["a"]
 
 
 def test_a_blind_run_opens_no_picture(data: Path) -> None:
