@@ -38,6 +38,10 @@ class WorkerFailure(Exception):
         self.kind = kind
 
 
+class WorkerGone(WorkerFailure):
+    """The worker itself died, which no answer can bring about: hostile ones end its child alone."""
+
+
 class Worker:
     """One worker process and the parent's end of its connection."""
 
@@ -57,6 +61,7 @@ class Worker:
                 stderr=subprocess.DEVNULL,
             )
         self._ready = False
+        self._number = 0
         self.alive = True
 
     def wait_until_ready(self) -> None:
@@ -80,14 +85,16 @@ class Worker:
         """The verdict. WorkerFailure where there is none; `alive` then says whether the worker can be asked again."""
         deadline = wire.Deadline(WALL_LIMIT_S + _GRACE_S)
         try:
-            wire.send(self._sock, request, deadline)
-            reply = wire.receive(self._sock, deadline)
+            self._number += 1
+            wire.send(self._sock, {"number": self._number, **request}, deadline)
+            while (reply := wire.receive(self._sock, deadline))["number"] != self._number:
+                pass  # a late word on an earlier request
         except TimeoutError as error:
             self.kill()
             raise WorkerFailure("timeouts") from error
-        except (EOFError, OSError, ValueError) as error:  # it died, or died in the middle of a message
+        except (EOFError, OSError, ValueError, KeyError) as error:  # it died, or died in the middle of a message
             self.kill()
-            raise WorkerFailure("crashes") from error
+            raise WorkerGone("crashes") from error
         if "failed" in reply:
             raise WorkerFailure(reply["failed"])
         return bool(reply["equal"])
@@ -114,12 +121,21 @@ class WorkerPool:
 
     def ask(self, request: dict[str, Any]) -> bool:
         """The verdict on one comparison; WorkerFailure (already logged) where there is none in time and memory."""
+        try:
+            try:
+                return self._ask_one_worker(request)
+            except WorkerGone:  # ended from outside, while idle perhaps: not this answer's fault
+                return self._ask_one_worker(request)
+        except WorkerFailure as failure:
+            logger.warning("an answer could not be compared (%s); it scores 0.0", failure.kind)
+            raise
+
+    def _ask_one_worker(self, request: dict[str, Any]) -> bool:
         worker = self._take()
         try:
             worker.wait_until_ready()
             return worker.ask(request)
-        except WorkerFailure as failure:
-            logger.warning("an answer could not be compared (%s); it scores 0.0", failure.kind)
+        except WorkerFailure:
             raise
         except BaseException:  # a signal handler of the caller raised: a half-used connection is never used again
             worker.kill()

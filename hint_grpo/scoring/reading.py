@@ -18,10 +18,11 @@ from hint_grpo.scoring.values import Unreadable, Value, read_value
 # Longer than any answer: the longest of 754 real ones has some fifty characters. It also bounds the work done here.
 MAX_CHARACTERS = 500
 
-_NUMBER_WORDS = (
+_NUMBER_WORDS = re.findall(
+    r"\w+",
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-).split()  # noqa: SIM905 (as a list it would fill a page)
+    "eighteen nineteen twenty",
+)
 _CONCLUSION = re.compile(
     r"\b(?:therefore|thus|hence|so|answer(?=\s*(?:is|[:=]))|in conclusion)\b|答案|所以|因此|故", re.IGNORECASE
 )
@@ -102,7 +103,7 @@ def _same_number(readings: list[Reading]) -> bool:
 
 
 def _read_chain(clause: str) -> Reading | None:
-    """The last link of `AB = 1.8 * 9 / 1.5 = 10.8` that gives a value, with the earlier ones that do."""
+    """The last link of `PQ = 2.4 * 5 / 1.5 = 8` that gives a value, with the earlier ones that do."""
     links = _EQUALS.split(clause)
     values: list[Value] = []
     failed: Unreadable | None = None

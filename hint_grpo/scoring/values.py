@@ -1,7 +1,7 @@
 """One value in a short piece of plain text: `angle B is` nothing, `2\\sqrt{3} cm` the number 2√3 in centimetres.
 
 The piece is cut into tokens; all that belongs to the value must stand together, with only words before and after.
-math_verify forgives too much to be asked directly: it reads `2(3)` as 5, `0{3}{5}` as 8 and `2 3` as 5.
+math_verify forgives too much to be asked directly: it reads `2(3)` as 5, `0{2}{7}` as 9 and `2 3` as 5.
 """
 
 import re
@@ -155,7 +155,7 @@ def _closes_at_end(core: list[_Token]) -> bool:
     return False
 
 
-# The shape of an expression: n a number, a any other atom (π, a root, a bracket); r, f, t root, fraction, sine and such.
+# The shape of an expression: n a number, a any other atom (π, a root, a bracket); r, f, t a root, fraction, sine.
 # A product may be left unwritten before an atom (2√3, 2π, 3(√3+1)), never before a number (2 3).
 _SUM = r"[-+]?[na](?:[-+*/][-+]?[na]|a)*"
 _INNERMOST = re.compile(

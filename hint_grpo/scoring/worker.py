@@ -7,6 +7,7 @@ forks the next child in milliseconds. Both notice within a second or so when the
 """
 
 import contextlib
+import mmap
 import os
 import resource
 import signal
@@ -16,9 +17,10 @@ import traceback
 
 from hint_grpo.scoring import wire
 
-# Honest comparisons take up to 0.4 s. Processor time, so that a busy machine does not turn them into time-outs.
-CPU_LIMIT_S = 2.5
-WALL_LIMIT_S = 4.0
+# Honest comparisons take up to 0.4 s. What counts is processor time: on a crowded machine an honest comparison was seen
+# waiting seconds for its turn. The wall-clock limit is there for what neither computes nor ends.
+CPU_LIMIT_S = 2.0
+WALL_LIMIT_S = 20.0
 # Address space of a child; Python, sympy and math_verify take 60 MiB of it.
 MEMORY_LIMIT_BYTES = 1 << 30
 # A child that came this close is replaced: a MemoryError that sympy swallowed looks like "not equal".
@@ -34,18 +36,21 @@ def main(fd: int, parent_pid: int) -> None:
         signal.signal(number, signal.SIG_DFL)  # what the caller ignores or blocks is handed down to its children
     signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGCHLD})  # waited for in _outcome
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    at_work = mmap.mmap(-1, 8)  # shared with the children: the number of the request being answered, 0 for none
     with socket.socket(fileno=fd) as sock:
         if not _load(sock):
             return
         while True:
             child = os.fork()
             if child == 0:
-                _serve_and_exit(sock)
+                _serve_and_exit(sock, at_work)
             outcome = _outcome(child, parent_pid)
             if outcome is None:
                 return
-            if outcome != "retired":
-                wire.send(sock, {"failed": outcome}, wire.Deadline(WALL_LIMIT_S))
+            # A child that was killed while idle owes no reply; the number tells the parent which request one is for.
+            if request_number := int.from_bytes(at_work[:], "big"):
+                wire.send(sock, {"number": request_number, "failed": outcome}, wire.Deadline(WALL_LIMIT_S))
+                at_work[:] = bytes(len(at_work))
 
 
 def _load(sock: socket.socket) -> bool:
@@ -61,7 +66,7 @@ def _load(sock: socket.socket) -> bool:
 
 
 def _outcome(child: int, parent_pid: int) -> str | None:
-    """How the child ended: "timeouts", "crashes" or "retired"; None where it was asked to leave or must."""
+    """How the child ended, as a counter of `Stats`; None where it was asked to leave or must."""
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
         signal.sigtimedwait({signal.SIGCHLD}, _PARENT_CHECK_S)
         if os.getppid() != parent_pid:
@@ -70,10 +75,10 @@ def _outcome(child: int, parent_pid: int) -> str | None:
     code = os.waitstatus_to_exitcode(ended[1])
     if code in (-signal.SIGPROF, -signal.SIGALRM):
         return "timeouts"
-    return {0: None, _RETIRED: "retired"}.get(code, "crashes")
+    return None if code == 0 else "crashes"
 
 
-def _serve_and_exit(sock: socket.socket) -> None:
+def _serve_and_exit(sock: socket.socket, at_work: mmap.mmap) -> None:
     """The child: compares until the connection closes (exit code 0) or the kernel ends it."""
     from hint_grpo.scoring import comparison
 
@@ -82,10 +87,12 @@ def _serve_and_exit(sock: socket.socket) -> None:
     try:
         while _request_waits(sock, worker_pid):
             request = wire.receive(sock, wire.Deadline(WALL_LIMIT_S))
+            at_work[:] = request["number"].to_bytes(len(at_work), "big")
             _set_limits(CPU_LIMIT_S, WALL_LIMIT_S)
             equal = comparison.decide(request)
             _set_limits(0, 0)
-            wire.send(sock, {"equal": equal}, wire.Deadline(WALL_LIMIT_S))
+            wire.send(sock, {"number": request["number"], "equal": equal}, wire.Deadline(WALL_LIMIT_S))
+            at_work[:] = bytes(len(at_work))
             if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > _RETIRE_BYTES:
                 os._exit(_RETIRED)
         code = 0
