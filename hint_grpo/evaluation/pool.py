@@ -81,7 +81,7 @@ class _Process:
         self._buffer = b""
         with log_path.open("ab") as log:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "hint_grpo.evaluation.worker"],
+                [sys.executable, "-P", "-m", "hint_grpo.evaluation.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

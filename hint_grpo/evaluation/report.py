@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, read_results
 from hint_grpo.evaluation.summary import Summary
+from hint_grpo.scoring import stats
 
 DISAGREEMENTS_SHOWN = 5
 TEXT_SHOWN = 60
@@ -19,6 +20,8 @@ def print_report(output: Path, summaries: Sequence[Summary]) -> None:
         if text:
             print(text)
     print(table(summaries))
+    if trouble := scoring_trouble(stats()):
+        print(trouble)
     print(f"results: {output}")
     print(accuracy_line(summaries), flush=True)
 
@@ -42,6 +45,12 @@ def disagreements(summary: Summary, results: Mapping[str, Result]) -> str:
         if len(ids) > DISAGREEMENTS_SHOWN:
             lines.append(f"  ... and {len(ids) - DISAGREEMENTS_SHOWN} more: see summary.json")
     return "\n".join(lines)
+
+
+def scoring_trouble(counts: Mapping[str, int]) -> str | None:
+    """Answers that the checker could not judge in its time and memory, and therefore counted as wrong."""
+    kinds = [f"{counts[kind]} {kind}" for kind in ("timeouts", "crashes", "oversized") if counts.get(kind)]
+    return f"comparisons without a verdict, counted as wrong: {', '.join(kinds)}" if kinds else None
 
 
 def accuracy_line(summaries: Sequence[Summary]) -> str:

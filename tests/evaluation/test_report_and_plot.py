@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hint_grpo.evaluation.plot import draw_scales
-from hint_grpo.evaluation.report import accuracy_line, disagreements, print_report, table
+from hint_grpo.evaluation.report import accuracy_line, disagreements, print_report, scoring_trouble, table
 from hint_grpo.evaluation.results import Result, write_results
 from hint_grpo.evaluation.summary import Summary, summarise
 
@@ -61,6 +61,12 @@ def test_the_last_line_is_the_papers_accuracy_of_the_last_scale(
         write_results(tmp_path / one.name / "results.jsonl", results)
     print_report(tmp_path, summaries)
     assert capsys.readouterr().out.splitlines()[-1] == "Accuracy: 66.67%" == accuracy_line(summaries)
+
+
+def test_answers_that_could_not_be_judged_are_mentioned() -> None:
+    assert scoring_trouble({"scored": 9, "timeouts": 0, "crashes": 0, "oversized": 0}) is None
+    trouble = scoring_trouble({"scored": 9, "timeouts": 2, "crashes": 0, "oversized": 1})
+    assert trouble == "comparisons without a verdict, counted as wrong: 2 timeouts, 1 oversized"
 
 
 def test_the_plot_and_its_numbers(tmp_path: Path) -> None:
