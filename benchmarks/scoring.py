@@ -39,9 +39,9 @@ def prose(rng: random.Random) -> Case:
     text = (
         f"<think> Since PQ is parallel to RS, angle 1 and angle 2 add up to 180 degrees. Given that angle 1 = "
         f"{given}.0, angle 2 = 180 - {given} = {180 - given}°. The segment PT bisects angle QPR, so angle QPT = "
-        f"{given} / 2 = {given / 2}°, and because PT = {drawn:.2f} the triangle PQT is isosceles with PQ = QT. The "
-        f"exterior angle at T equals the sum of the two remote interior angles. Therefore, the angle asked for is {other}°. </think>\n"
-        f"<answer>{other}</answer>"
+        f"{given} / 2 = {given / 2}°, and because PT = {drawn:.2f} the triangle PQT is isosceles with PQ = QT. "
+        f"The exterior angle at T equals the sum of the two remote interior angles. Therefore, the angle asked for is "
+        f"{other}°. </think>\n<answer>{other}</answer>"
     )
     return text, f"{180 - given}°"
 

@@ -13,27 +13,30 @@ import resource
 import signal
 import socket
 import sys
+import time
 import traceback
+from pathlib import Path
 
 from hint_grpo.scoring import wire
 
-# Honest comparisons take up to 0.4 s. What counts is processor time: on a crowded machine an honest comparison was seen
-# waiting seconds for its turn. The wall-clock limit is there for what neither computes nor ends.
+# Honest comparisons take up to 0.4 s of processor time. That is what counts: on a crowded machine honest ones were seen
+# waiting five seconds for their turn. One that has had SHARE_S is given up after PATIENCE_S by the clock.
 CPU_LIMIT_S = 2.0
-WALL_LIMIT_S = 20.0
+PATIENCE_S, SHARE_S = 4.0, 0.6
+WALL_LIMIT_S = 20.0  # for what neither computes nor ends
 # Address space of a child; Python, sympy and math_verify take 60 MiB of it.
 MEMORY_LIMIT_BYTES = 1 << 30
 # A child that came this close is replaced: a MemoryError that sympy swallowed looks like "not equal".
 _RETIRE_BYTES = MEMORY_LIMIT_BYTES // 2
 _RETIRED = 3
-_PARENT_CHECK_S = 1.0
+_CHECK_S = 0.5
 
 
 def main(fd: int, parent_pid: int) -> None:
     """Loads math_verify, says that it is ready, and keeps one child serving until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    for number in (signal.SIGALRM, signal.SIGPROF, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)  # what the caller ignores or blocks is handed down to its children
+    for handed_down in (signal.SIGALRM, signal.SIGPROF, signal.SIGTERM):
+        signal.signal(handed_down, signal.SIG_DFL)  # the caller may ignore or block them
     signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGCHLD})  # waited for in _outcome
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     at_work = mmap.mmap(-1, 8)  # shared with the children: the number of the request being answered, 0 for none
@@ -44,12 +47,12 @@ def main(fd: int, parent_pid: int) -> None:
             child = os.fork()
             if child == 0:
                 _serve_and_exit(sock, at_work)
-            outcome = _outcome(child, parent_pid)
+            outcome = _outcome(child, parent_pid, at_work)
             if outcome is None:
                 return
             # A child that was killed while idle owes no reply; the number tells the parent which request one is for.
-            if request_number := int.from_bytes(at_work[:], "big"):
-                wire.send(sock, {"number": request_number, "failed": outcome}, wire.Deadline(WALL_LIMIT_S))
+            if number := _number(at_work):
+                wire.send(sock, {"number": number, "failed": outcome}, wire.Deadline(WALL_LIMIT_S))
                 at_work[:] = bytes(len(at_work))
 
 
@@ -65,17 +68,36 @@ def _load(sock: socket.socket) -> bool:
     return True
 
 
-def _outcome(child: int, parent_pid: int) -> str | None:
+def _number(at_work: mmap.mmap) -> int:
+    return int.from_bytes(at_work[:], "big")
+
+
+def _outcome(child: int, parent_pid: int, at_work: mmap.mmap) -> str | None:
     """How the child ended, as a counter of `Stats`; None where it was asked to leave or must."""
+    seen, since, cpu_before = 0, 0.0, 0.0
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        signal.sigtimedwait({signal.SIGCHLD}, _PARENT_CHECK_S)
+        signal.sigtimedwait({signal.SIGCHLD}, _CHECK_S)
         if os.getppid() != parent_pid:
             os.kill(child, signal.SIGKILL)
             return None
+        number, now = _number(at_work), time.monotonic()
+        if number == 0 or number != seen:
+            seen, since, cpu_before = number, now, _cpu_seconds(child)
+        elif now - since > PATIENCE_S - _CHECK_S and _cpu_seconds(child) - cpu_before > SHARE_S:
+            os.kill(child, signal.SIGPROF)
     code = os.waitstatus_to_exitcode(ended[1])
     if code in (-signal.SIGPROF, -signal.SIGALRM):
         return "timeouts"
     return None if code == 0 else "crashes"
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far (proc(5), fields 14 and 15); 0.0 once it is gone."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _serve_and_exit(sock: socket.socket, at_work: mmap.mmap) -> None:
@@ -107,7 +129,7 @@ def _request_waits(sock: socket.socket, worker_pid: int) -> bool:
     A forked sibling of the parent may hold its end open, so the closed connection alone would not tell.
     """
     while os.getppid() == worker_pid:
-        sock.settimeout(_PARENT_CHECK_S)
+        sock.settimeout(_CHECK_S)
         with contextlib.suppress(TimeoutError):
             return bool(sock.recv(1, socket.MSG_PEEK))
     return False
