@@ -5,6 +5,7 @@ The result is plain text with a little LaTeX: `\\frac{}{}`, `\\sqrt{}`, `\\pi`, 
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 
 from hint_grpo.scoring.characters import plain_characters
 
@@ -21,6 +22,12 @@ Replacement = str | Callable[[re.Match[str]], str]
 
 def _rules(*rules: tuple[str, Replacement]) -> list[tuple[re.Pattern[str], Replacement]]:
     return [(re.compile(pattern, re.DOTALL), replacement) for pattern, replacement in rules]
+
+
+def _exact(number: str) -> str:
+    """The decimals of an exponent as a fraction: sympy does not see that 13^0.5 is a root."""
+    value = Fraction(number)
+    return number if value.denominator == 1 else rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 _DRESSING = _rules(
@@ -55,7 +62,7 @@ _COMMANDS = _rules(
     (r"\\(?:triangle|Delta)(?![A-Za-z])", " triangle "),
     (r"\\odot(?![A-Za-z])", " circle "),
     (r"\\pm(?![A-Za-z])", "±"),
-    (r"\\([%&#_])", r"\1"),
+    (r"\\([%&#_])|\{\s*\}", r"\1"),
 )
 _WORDS = _rules(
     (r"(?i)\\sqrt(?![A-Za-z])|(?<![A-Za-z\\])(?:square\s+root\s+of|sqrt|root)(?![A-Za-z])|根号", "√"),
@@ -65,6 +72,7 @@ _WORDS = _rules(
     (r"(?<![A-Za-z*])\*\*(?=[-0-9({])", "^"),
     (r"(?<=[0-9)}])\s*[xX]\s*(?=[0-9√])|(?<=[0-9)}])\s+[xX]\s+(?=\\(?!text))", "*"),
     (rf"({_NUMBER})[eE]([+-]?[0-9]+)(?![0-9A-Za-z.])", r"\1*10^{\2}"),
+    (rf"\^\s*(-?{_NUMBER})", lambda m: f"^{{{_exact(m[1])}}}"),  # to LaTeX 2^10 is 2^{1}0
     # 65°30'15" is one angle; a minute is 1/60 of a degree.
     (rf"""({_NUMBER})\s*°\s*({_NUMBER})\s*'\s*({_NUMBER})\s*["']+""", r"(\1+\\frac{\2}{60}+\\frac{\3}{3600})°"),
     (rf"({_NUMBER})\s*°\s*({_NUMBER})\s*'", r"(\1+\\frac{\2}{60})°"),
@@ -74,6 +82,7 @@ _WORDS = _rules(
     # Thousands: 1,000 and 1 000, but not 1,00 or 12 5.
     (r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])", lambda m: m[0].replace(",", "")),
     (r"(?<![0-9.,])[0-9]{1,3}(?: [0-9]{3})+(?![0-9]|,[0-9]| [0-9])", lambda m: m[0].replace(" ", "")),
+    (r"(?i)(?<![0-9.])([0-9]+)\s+and\s+(?:a|one)\s+half\b", r"(\1+\\frac{1}{2})"),
     # 2 1/2 is two and a half.
     (r"(?<![0-9./^{+*-])([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)(?![0-9.])", r"(\1+\\frac{\2}{\3})"),
 )

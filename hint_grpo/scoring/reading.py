@@ -37,6 +37,7 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _OPTION = re.compile(r"^\s*(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?([A-H])[)\]]?\s*[.:,)\]]\s*(?=\S)", re.IGNORECASE)
+_DENIED = re.compile(r"\b(?:not|isn't|never|cannot|can't)\b|≠|\\neq?\b|不", re.IGNORECASE)
 # 2x = 10 does not say that something is 10.
 _SCALED_VARIABLE = re.compile(r"\s*[0-9.]+\s*\*?\s*[A-Za-z]\s*")
 _REMARK = re.compile(r"(?<=[0-9°}%a-z])\s+\(([^()\\]*[A-Za-z°][^()\\]*)\)")
@@ -77,6 +78,7 @@ def _undressed(text: str) -> str:
     text = re.sub(r"\s-\s+(?=[a-z]{3,})", "; ", text)
     text = re.sub(r"(?i)(^|[=≈:]|\bis\b)\s*minus\s+(?=[0-9])", r"\1 -", text)
     text = _ROUGHLY.sub(" ≈ ", _ROUGHLY_BRACKETED.sub(r" ≈ \1", text))
+    text = re.sub(r"^(\s*[0-9.]+)\s+to\s+(?=[0-9.]+\s*$)", r"\1:", text)  # 3 to 5, said of a ratio
     unlabelled = _LABEL.sub(r"\1", text)
     text = unlabelled if re.search(r"[0-9]|\\pi", unlabelled) else text
     return _REMARK.sub(r"; \1", _ONLY_WORDS_BRACKETED.sub(r" \1 ", text))
@@ -104,6 +106,8 @@ def _same_number(readings: list[Reading]) -> bool:
 
 def _read_chain(clause: str) -> Reading | None:
     """The last link of `PQ = 2.4 * 5 / 1.5 = 8` that gives a value, with the earlier ones that do."""
+    if _DENIED.search(clause):
+        return None
     links = _EQUALS.split(clause)
     values: list[Value] = []
     failed: Unreadable | None = None

@@ -125,13 +125,14 @@ def _is_variable(word: _Token) -> bool:
 def _value(core: list[_Token]) -> Value:
     unit: Unit | None = None
     percent = False
+    core = _without_brackets(core)
     while core and (core[-1].kind == "unit" or core[-1].text == "%"):
         percent = percent or core[-1].text == "%"
         unit = unit or core[-1].unit
-        core = core[:-1]
+        core = _without_brackets(core[:-1])
     if any(token.kind == "unit" or token.text == "%" for token in core):
         raise Unreadable("a unit inside the value")
-    latex = _latex(_without_brackets(core))
+    latex = _latex(core)
     number = Fraction(latex) if re.fullmatch(r"-?[0-9]+(?:\.[0-9]+)?", latex) else None
     if percent:
         latex = rf"\frac{{{latex}}}{{100}}"
@@ -158,9 +159,7 @@ def _closes_at_end(core: list[_Token]) -> bool:
 # The shape of an expression: n a number, a any other atom (π, a root, a bracket); r, f, t a root, fraction, sine.
 # A product may be left unwritten before an atom (2√3, 2π, 3(√3+1)), never before a number (2 3).
 _SUM = r"[-+]?[na](?:[-+*/][-+]?[na]|a)*"
-_INNERMOST = re.compile(
-    rf"f\{{{_SUM}\}}\{{{_SUM}\}}|r\{{{_SUM}\}}|\({_SUM}\)|t[na]|(?P<base>[na])\^(?:\{{{_SUM}\}}|-?[na])"
-)
+_INNERMOST = re.compile(rf"f\{{{_SUM}\}}\{{{_SUM}\}}|r\{{{_SUM}\}}|\({_SUM}\)|t[na]|(?P<base>[na])\^(?:\{{{_SUM}\}}|a)")
 _SHAPES = {"\\pi": "a", "\\frac": "f", "\\sin": "t", "\\cos": "t", "\\tan": "t", "\\cot": "t"}
 
 

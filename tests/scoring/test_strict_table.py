@@ -19,6 +19,11 @@ ACCEPTED = r"""
 # names and options
 72° <- x = 72 | ∠PQR = 72° | \angle PQR = 72^\circ | angle 2 = 72 | angle 2 is 72° | B. 72° | (B) 72° | B: 72
 72° <- B、72° | B) 72 | Option B: 72° | 72 = x | PQ = RS = 72 | Answer: 72 | ∠1: 72°
+72° <- C (72°) | The correct option is C. 72° | m∠P = 72° | Final Answer: 72° | 72{}^\circ | 72^{\text{o}}
+72° <- \boxed{C. 72°} | the answer is (C) 72° | 72 degrees, C | angle P = angle Q = 72° | 72° or 72 degrees | "72" | 72^{o}
+# powers
+1024 <- 2^10 | 2^{10} | 2**10 | 4^5 | 1.024×10^3
+0.01 <- 10^-2 | 10^{-2} | 1/100 | 10⁻²
 # prose
 72° <- The angle is 72 degrees. | The measure of angle 1 is 72.0. | Angle R equals 72 degrees | 答案是72°。
 72° <- x = 5, so the angle is 72° | 72° (alternate angles) | 72° (72 degrees) | 72°, since 180 - 108 = 72
@@ -48,6 +53,7 @@ ACCEPTED = r"""
 4√{3} <- 4 √3 cm | 4\sqrt3 | 4\cdot\sqrt{3} | 4 square root of 3 | 4根号3 | 12/√3 | \frac{12}{\sqrt{3}}
 4√{3} <- \boxed{4\sqrt{3}} | 4\sqrt{3}\text{ cm} | 4 x √3 | PQ = 4√3 ≈ 6.93 | 4√3 (≈6.93) | √3*4 | 4(√3)
 4√{3} <- 4√3, approximately 6.93 | 4 tan 60° | 4\tan(60^\circ) | 2\sqrt{3}+2\sqrt{3} | \sqrt{4^2 \cdot 3}
+4√{3} <- 4*3^0.5 | 4*3^(1/2) | 4 \cdot 3^{1/2} | 4 \sqrt {3} | 4sqrt3 | \sqrt{3} \times 4 | √3+√3+√3+√3
 # fraction of a root
 \frac{5}{2}√{3} <- 5√3/2 | 5/2√3 | \frac{5\sqrt{3}}{2} | 2.5√3 | 5/2*√3 | \dfrac{5}{2}\sqrt{3}
 # root in a fraction
@@ -65,7 +71,7 @@ ACCEPTED = r"""
 # negative
 -8 <- −8 | -8 | - 8 | negative 8 | –8 | —8 | 负8
 # ratio
-3:5 <- 3:5 | 3 : 5 | 3：5 | 6:10 | 3/5 | PQ:RS = 3:5 | \frac{3}{5} | 3∶5
+3:5 <- 3 to 5 | 3:5 | 3 : 5 | 3：5 | 6:10 | 3/5 | PQ:RS = 3:5 | \frac{3}{5} | 3∶5
 # ratio for a fraction
 \frac{4}{9} <- 4:9 | the ratio is 4:9 | 4/9
 # ratio of three
@@ -98,6 +104,9 @@ REFUSED = r"""
 72° <- between 60 and 72 | 108 ≈ 72 ≈ 108 | 72 (or 108)
 # taken back
 72° <- not 72 | more than 72 | less than 72 | >72 | half of 72 | twice 72 | at least 72 | 小于72
+72° <- not equal to 72 | ≠ 72 | 72 and a half | 72° is not the answer
+# powers
+20 <- 2^10 | 2^1 0 | 2^{1}0
 # expression
 72° <- 72x | x72 | 72+x | 72 + PQ | 72 - | 72{ | {72}{1} | 72^{ | \frac{72} | 2x = 72
 # no answer
