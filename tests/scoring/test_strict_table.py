@@ -19,8 +19,8 @@ ACCEPTED = r"""
 # names and options
 72° <- x = 72 | ∠PQR = 72° | \angle PQR = 72^\circ | angle 2 = 72 | angle 2 is 72° | B. 72° | (B) 72° | B: 72
 72° <- B、72° | B) 72 | Option B: 72° | 72 = x | PQ = RS = 72 | Answer: 72 | ∠1: 72°
-72° <- C (72°) | The correct option is C. 72° | m∠P = 72° | Final Answer: 72° | 72{}^\circ | 72^{\text{o}}
-72° <- \boxed{C. 72°} | the answer is (C) 72° | 72 degrees, C | angle P = angle Q = 72° | 72° or 72 degrees | "72" | 72^{o}
+72° <- "72" | C (72°) | The correct option is C. 72° | m∠P = 72° | Final Answer: 72° | 72{}^\circ | 72^{\text{o}}
+72° <- \boxed{C. 72°} | the answer is (C) 72° | 72 degrees, C | angle P = angle Q = 72° | 72° or 72 degrees | 72^{o}
 # powers
 1024 <- 2^10 | 2^{10} | 2**10 | 4^5 | 1.024×10^3
 0.01 <- 10^-2 | 10^{-2} | 1/100 | 10⁻²
