@@ -13,7 +13,9 @@ def main() -> int:
     processor = run.load_processor(model, training)
     dataset, report = run.load_data(script, training, processor)
     if script.check_data:
-        return run.check_data(script, training, model, dataset, report, processor)
+        exit_code, dataset = run.check_data(training, model, dataset, report, processor)
+        if not script.skip_bad:
+            return exit_code
     trainer = run.make_trainer(script, training, model, dataset, processor)
     run.describe(trainer, report)
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)

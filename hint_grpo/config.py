@@ -51,10 +51,11 @@ class ScriptArguments:
     )
     torch_dtype: str | None = field(default=None, metadata={"help": "Same as --dtype (the published commands' name)."})
     check_data: bool = field(
-        default=False, metadata={"help": "Open every image, tokenise every prompt, report, and stop before training."}
+        default=False,
+        metadata={"help": "Open every image, tokenise every prompt, report and stop (exit code 1: some are bad)."},
     )
     skip_bad: bool = field(
-        default=False, metadata={"help": "With --check_data: exit code 0 although some samples would be skipped."}
+        default=False, metadata={"help": "With --check_data: go on and train on the samples that can be used."}
     )
 
     def __post_init__(self) -> None:
@@ -79,8 +80,8 @@ class HintGRPOConfig(GRPOConfig):
     beta: float = field(default=0.04, metadata={"help": "Weight of the KL term (k3) to the reference model."})
     loss_type: str = field(default="grpo", metadata={"help": "Mean over a completion's tokens, then over completions."})
     temperature: float = field(default=0.9, metadata={"help": "Sampling temperature."})
-    num_generations: int | None = field(default=4, metadata={"help": "G, completions per group."})
-    max_completion_length: int | None = field(default=768, metadata={"help": "Longest completion, in sampled tokens."})
+    num_generations: int = field(default=4, metadata={"help": "G, completions per group."})
+    max_completion_length: int = field(default=768, metadata={"help": "Longest completion, in sampled tokens."})
     num_train_epochs: float = field(default=2.0, metadata={"help": "Epochs."})
     per_device_train_batch_size: int = field(
         default=1,
@@ -100,7 +101,7 @@ class HintGRPOConfig(GRPOConfig):
     bf16: bool = field(default=False, metadata={"help": "Train in bfloat16 (with --torch_dtype bfloat16)."})
     # vLLM serves from this process until a server is asked for.
     vllm_mode: str = field(default="colocate", metadata={"help": "colocate: vLLM in the trainer's process."})
-    output_dir: str | None = field(default="output/hint_grpo", metadata={"help": "Checkpoints, ledger and plots."})
+    output_dir: str = field(default="output/hint_grpo", metadata={"help": "Checkpoints, ledger and plots."})
     logging_steps: float = field(default=1, metadata={"help": "Log every so many steps."})
     report_to: None | str | list[str] = field(default="none", metadata={"help": "wandb, tensorboard or none."})
     log_completions: bool = field(
@@ -135,7 +136,7 @@ class HintGRPOConfig(GRPOConfig):
     def __post_init__(self) -> None:
         self._check()
         self.prompts_per_device = self.per_device_train_batch_size
-        self.per_device_train_batch_size *= self.num_generations or 1
+        self.per_device_train_batch_size *= self.num_generations
         if self.deepspeed:
             _use_gloo_on_cpu(self)
         super().__post_init__()
@@ -144,7 +145,7 @@ class HintGRPOConfig(GRPOConfig):
         """Every mistake that needs no model to see."""
         if self.num_groups < 1:
             raise UserError(f"--num_groups {self.num_groups}: give 1 (plain GRPO) or more hint levels (the paper: 3)")
-        if not self.num_generations or self.num_generations < 2:
+        if self.num_generations < 2:
             raise UserError(
                 f"--num_generations {self.num_generations}: a group needs 2 or more completions (the paper: 4)"
             )
@@ -166,7 +167,7 @@ class HintGRPOConfig(GRPOConfig):
             raise UserError(
                 f"--deepspeed {self.deepspeed} does not exist; local_scripts/ holds the project's configurations"
             )
-        if self.max_prompt_length < 1 or (self.max_completion_length or 0) < 1:
+        if self.max_prompt_length < 1 or self.max_completion_length < 1:
             raise UserError("--max_prompt_length and --max_completion_length must be 1 or more")
 
     @property

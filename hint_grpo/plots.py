@@ -58,7 +58,7 @@ def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
     `runs` maps a label to a hint ledger. A run whose level 0 alone would have done worse gets a second, dotted line.
     """
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 6), sharex=True, height_ratios=(2, 1))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for label, path in runs.items():
         run = per_step(ledger.read(path))
         rows.extend({"run": label, **row} for row in run)

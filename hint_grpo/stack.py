@@ -48,7 +48,7 @@ _set_defaults(
     VLLM_NO_USAGE_STATS="1",
     DO_NOT_TRACK="1",
     TOKENIZERS_PARALLELISM="false",
-    VLLM_LOGGING_LEVEL="WARNING",
+    VLLM_LOGGING_LEVEL="ERROR",
     TRL_EXPERIMENTAL_SILENCE="1",  # rollout_func may change with TRL; the pinned version is the one tested
 )
 if not HAS_CUDA:

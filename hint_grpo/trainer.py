@@ -33,7 +33,7 @@ from hint_grpo.rollout.encode import PromptEncoder, vision_token_ids
 from hint_grpo.rollout.escalation import roll_out
 from hint_grpo.rollout.hf import TransformersBackend
 from hint_grpo.rollout.judge import Judge, RewardFunction
-from hint_grpo.rollout.prompting import TurnBuilder, usable_turns
+from hint_grpo.rollout.prompting import TurnBuilder, length_limits, usable_turns
 from hint_grpo.rollout.types import Rollout, RolloutBackend
 
 
@@ -80,14 +80,13 @@ class HintGRPOTrainer(GRPOTrainer):
         )
         args.use_vllm = self.use_vllm = use_vllm
         self.encoder = PromptEncoder(processing_class)
+        self.limits = length_limits(self.model.config, args)
         self.judge = Judge(self.reward_funcs, accuracy, self.encoder.decode)
         self.turn_builder = TurnBuilder(
             self.encoder,
             args.policy,
             args.hint_injection,
-            args.max_prompt_length,
-            args.max_completion_length,
-            self._context_length(),
+            self.limits,
             args.seed,
         )
         self.backend = self._make_backend()
@@ -97,14 +96,6 @@ class HintGRPOTrainer(GRPOTrainer):
     @property
     def ledger_path(self) -> Path:
         return Path(self.args.output_dir) / ledger.FILE_NAME
-
-    def _context_length(self) -> int:
-        """Tokens that prompt, hint and completion may have together."""
-        longest = self.model.config.get_text_config().max_position_embeddings
-        asked = self.args.vllm_max_model_length or (
-            self.args.max_prompt_length + MAX_BEGUN_TOKENS + self.args.max_completion_length
-        )
-        return min(longest, asked)
 
     def _make_backend(self) -> RolloutBackend:
         config = self.model.config
@@ -120,7 +111,7 @@ class HintGRPOTrainer(GRPOTrainer):
         self.vllm_generation = ColocatedVLLM(
             self,
             never,
-            context_length=self.turn_builder.context_length,
+            context_length=self.limits.context_length or 0,
             max_num_seqs=prompts * self.num_generations * levels,
         )
         self._last_loaded_step = -1
@@ -202,10 +193,6 @@ class HintGRPOTrainer(GRPOTrainer):
             ledger.append(self.ledger_path, records)
             for reason in replaced:
                 print(f"sample left out: {reason}", flush=True)
-
-
-# `<think>` and a reasoning shorter than 512 tokens (the data filter's bound), with a little to spare for the joints.
-MAX_BEGUN_TOKENS = 544
 
 
 def _completions_of_rollouts(prompts: list[Any], trainer: HintGRPOTrainer) -> dict[str, list[Any]]:

@@ -5,15 +5,17 @@ import hint_grpo.stack  # noqa: F401
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoProcessor, PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback, TrainerCallback
 from trl import ModelConfig, get_peft_config
 
 from hint_grpo import ledger
 from hint_grpo.config import HintGRPOConfig, ScriptArguments
 from hint_grpo.data.dataset import DataReport, load_training_data
+from hint_grpo.data.preflight import preflight, without_skipped
 from hint_grpo.errors import UserError
 from hint_grpo.plots import plot_utilization
 from hint_grpo.progress import ProgressBar
+from hint_grpo.rollout.prompting import length_limits
 from hint_grpo.scoring.rewards import make_reward
 from hint_grpo.trainer import HintGRPOTrainer
 
@@ -46,6 +48,24 @@ def load_data(script: ScriptArguments, training: HintGRPOConfig, processor: Any)
             keep_multiple_choice=script.keep_multiple_choice,
             image_prefixes=None if script.image_prefixes is None else tuple(script.image_prefixes),
         )
+
+
+def check_data(
+    training: HintGRPOConfig, model: ModelConfig, dataset: Dataset, report: DataReport, processor: Any
+) -> tuple[int, Dataset]:
+    """--check_data: the report on every sample; (exit code, what can be trained on)."""
+    config = AutoConfig.from_pretrained(model.model_name_or_path, trust_remote_code=training.trust_remote_code)
+    checked = preflight(
+        dataset,
+        processor=processor,
+        policy=training.policy,
+        limits=length_limits(config, training),
+        injection=training.hint_injection,
+    )
+    if training.process_index == 0:
+        print("\n".join([*report.lines(training.policy.num_levels), *checked.lines()]), flush=True)
+    bad = report.num_unusable or not checked.ok
+    return int(bool(bad)), without_skipped(dataset, checked)
 
 
 class LedgerStart(TrainerCallback):
@@ -93,7 +113,7 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
     args = trainer.args
     prompts = args.prompts_per_device * args.gradient_accumulation_steps * args.world_size
     where = "vLLM in each process" if args.use_vllm else "transformers"
-    for line in report.lines():
+    for line in report.lines(args.policy.num_levels):
         print(line)
     print(
         f"{args.world_size} process(es) on {args.device.type}; rollouts by {where}; hints: {args.hint_policy}, "
@@ -102,7 +122,7 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
     print(
         f"a step: {args.prompts_per_device} prompt(s) x {args.gradient_accumulation_steps} accumulation x "
         f"{args.world_size} process(es) = {prompts} prompts, {args.num_generations} completions each; "
-        f"context {trainer.turn_builder.context_length} tokens",
+        f"context {trainer.limits.context_length} tokens",
         flush=True,
     )
 

@@ -1,8 +1,13 @@
 """What tests share: the toy world (built once), the real data where it lies, and a reward that is computed by hand."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# The toy model is too small to share out: two threads would spend their time waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,12 +8,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hint_grpo.data.images import BadImage, open_image
+from hint_grpo.config import HintGRPOConfig
+from hint_grpo.data.images import open_image
+from hint_grpo.data.lengths import LengthLimits
+from hint_grpo.data.paths import BadImage
 from hint_grpo.hints import HintLevel, HintPolicy
 from hint_grpo.prompts import begun_turn, question_with_hint, training_messages
 from hint_grpo.rollout.encode import PromptEncoder
 from hint_grpo.rollout.escalation import turn_seed
 from hint_grpo.rollout.types import EncodedPrompt, Turn
+
+# `<think>` and a reasoning shorter than 512 tokens (the data filter's bound), with a little to spare for the joints.
+MAX_BEGUN_TOKENS = 544
+
+
+def length_limits(model_config: Any, args: HintGRPOConfig) -> LengthLimits:
+    """What prompt, hint and completion may have together: what they need at most, within the model's positions."""
+    needed = args.max_prompt_length + MAX_BEGUN_TOKENS + args.max_completion_length
+    context = min(model_config.get_text_config().max_position_embeddings, args.vllm_max_model_length or needed)
+    return LengthLimits(args.max_prompt_length, args.max_completion_length, context)
 
 
 class Unusable(Exception):
@@ -22,14 +35,12 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TurnBuilder:
-    """Everything about a prompt that does not change from step to step. Lengths are in tokens."""
+    """Everything about a prompt that does not change from step to step."""
 
     encoder: PromptEncoder
     policy: HintPolicy
     injection: Literal["answer", "query"]
-    max_prompt_length: int
-    max_completion_length: int
-    context_length: int
+    limits: LengthLimits
     run_seed: int
 
     def turns(self, row: dict[str, Any], *, index: int, step: int) -> tuple[list[Turn], int]:
@@ -37,12 +48,12 @@ class TurnBuilder:
         image = self._image(row)
         levels = self.policy.levels(row["reasoning_steps"], key=f"{self.run_seed}/{step}/{row['id']}")
         prompt = self._prompt(row, "", image)
-        if len(prompt.ids) > self.max_prompt_length:
-            raise Unusable(f"prompt of {len(prompt.ids)} tokens is over --max_prompt_length {self.max_prompt_length}")
+        if problem := self.limits.prompt_problem(len(prompt.ids)):
+            raise Unusable(f"{problem}: {len(prompt.ids)} tokens")
         turns = [self._turn(row, level, image, prompt, index, step) for level in levels]
         fitting = [turn for turn in turns if self._fits(turn)]
         if not fitting or fitting[0].hint.level != levels[0].level:
-            raise Unusable(f"prompt and completion are over the context of {self.context_length} tokens")
+            raise Unusable(f"prompt and completion do not fit the context of {self.limits.context_length} tokens")
         return fitting, len(turns) - len(fitting)
 
     def _image(self, row: dict[str, Any]) -> Any:
@@ -66,7 +77,7 @@ class TurnBuilder:
         return Turn(index, level, prompt, begun, self.encoder.begun(begun), hint_tokens, seed)
 
     def _fits(self, turn: Turn) -> bool:
-        return len(turn.prompt.ids) + len(turn.begun_ids) + self.max_completion_length <= self.context_length
+        return self.limits.prompt_fits(len(turn.prompt.ids), len(turn.begun_ids))
 
 
 def usable_turns(

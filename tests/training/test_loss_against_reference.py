@@ -84,8 +84,7 @@ def trainer64(make_trainer, samples):
 def test_loss_and_gradient_agree_with_the_float64_reference(trainer64, samples, batch_size):
     batch = batch_for(trainer64, samples[:batch_size])
     assert {rollout.chosen for rollout in trainer64.rollouts} >= {1}, "the case must have hints"
-    plain = {name: value for name, value in batch.items()}
-    loss = trainer64.compute_loss(trainer64.model, plain)
+    loss = trainer64.compute_loss(trainer64.model, batch)
     got = gradients(trainer64.model, loss)
 
     # The policy's own forward is TRL's patched one with labels only; without labels it is the model's.
@@ -114,7 +113,7 @@ def test_hints_of_several_lengths_in_one_batch(make_trainer, samples):
     nudge(trainer.model)
     rows = [samples[0], *[row for row in samples if row["solution"] != first][:2]]
     batch = batch_for(trainer, rows)
-    assert [rollout.chosen for rollout in trainer.rollouts][0] == 0
+    assert trainer.rollouts[0].chosen == 0
     assert len({len(rollout.group.turn.begun_ids) for rollout in trainer.rollouts}) >= 2
     loss = trainer.compute_loss(trainer.model, batch)
     expected = reference_loss(trainer.model, trainer.ref_model, trainer.rollouts)

@@ -1,13 +1,14 @@
 """What reaches the loss: masks, image tokens, rewards and log-probabilities of hinted rollouts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
 from hint_grpo import ledger
-from hint_grpo.hints import hint_at_level
+from hint_grpo.hints import HintPolicy, hint_at_level
 from hint_grpo.prompts import begun_turn
 
 
@@ -112,10 +113,6 @@ def test_query_injection_puts_the_hint_into_the_question(make_trainer, samples):
 
 
 def _with_policy(builder, kind, ratio):
-    from dataclasses import replace
-
-    from hint_grpo.hints import HintPolicy
-
     return replace(builder, policy=HintPolicy(kind, 1, ratio))
 
 
@@ -132,9 +129,7 @@ def test_level_that_does_not_fit_is_skipped_and_counted(make_trainer, samples):
     turns, skipped = trainer.turn_builder.turns({**row, "row": 0}, index=0, step=1)
     assert (len(turns), skipped) == (3, 0)
     longest = len(turns[1].prompt.ids) + len(turns[1].begun_ids) + trainer.args.max_completion_length
-    from dataclasses import replace
-
-    tight = replace(trainer.turn_builder, context_length=longest)
+    tight = replace(trainer.turn_builder, limits=replace(trainer.turn_builder.limits, context_length=longest))
     turns, skipped = tight.turns({**row, "row": 0}, index=0, step=1)
     assert [turn.hint.level for turn in turns] == [0, 1]
     assert skipped == 1
@@ -152,7 +147,7 @@ def test_unusable_samples_are_replaced_and_counted(make_trainer, samples, tmp_pa
     assert f"sample left out: {samples[0]['source']}" in capsys.readouterr().out
 
     too_long = make_trainer(accuracy=correct_from(0), samples=rows[1:], max_prompt_length=20)
-    with pytest.raises(Exception, match="none of the 4 samples can be used.*max_prompt_length"):
+    with pytest.raises(Exception, match=r"none of the 4 samples can be used.*max_prompt_length"):
         batch_for(too_long, rows[1:2])
 
 

@@ -1,0 +1,284 @@
+"""What a training step costs: plain TRL, this trainer without and with hint levels, and the schedule of the original code.
+
+    python benchmarks/train_step.py [--steps 4] [--rounds 5] [--tokens 48]
+
+One process times all of them in turn, round by round, so that whatever else the machine does hits all alike; the figures are
+medians and ratios. The toy world's Qwen2.5-VL, rollouts by transformers (plain TRL's vLLM path does not run on a CPU), every
+completion of the same length, and a level profile that is laid down and not left to the model: half of the prompts succeed at
+level 0, a quarter at level 1, a quarter at level 2.
+
+The original's schedule samples every level of every prompt and has the policy and the reference model score every level, to
+use one of them. Peak memory is measured in a process of its own per variant, above what the process held before training.
+"""
+
+import hint_grpo.stack  # noqa: F401
+
+import argparse
+import json
+import multiprocessing
+import platform
+import resource
+import statistics
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoProcessor, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from hint_grpo.config import HintGRPOConfig
+from hint_grpo.data.dataset import load_training_data
+from hint_grpo.data.images import open_image
+from hint_grpo.prompts import training_messages
+from hint_grpo.rollout.judge import Judge
+from hint_grpo.rollout.types import Group, Sampled, Turn
+from hint_grpo.toy.world import World, build_world
+from hint_grpo.trainer import HintGRPOTrainer
+
+PLAIN, ONE, THREE, ORIGINAL = "plain TRL", "num_groups 1", "num_groups 3", "original's schedule"
+VARIANTS = (PLAIN, ONE, THREE, ORIGINAL)
+PROMPTS, GROUP = 4, 4
+
+
+def needed_level(question: str) -> int:
+    """The level at which a prompt succeeds: 0 for half of them, 1 for a quarter, 2 for a quarter."""
+    return (0, 0, 1, 2)[zlib.crc32(question.encode()) % 4]
+
+
+class LaidDown(Judge):
+    """One completion of a group is correct from `needed_level` on, whatever the model wrote."""
+
+    def __call__(self, turn: Turn, completions: list[Sampled]) -> Group:
+        group = super().__call__(turn, completions)
+        right = turn.hint.level >= needed_level(self.rows[turn.index]["question"])
+        accuracy_G = [float(right and place == 0) for place in range(len(completions))]
+        return replace(group, accuracy_G=accuracy_G, rewards_GF=[[value] for value in accuracy_G])
+
+
+class ProfiledTrainer(HintGRPOTrainer):
+    """Ours, at the laid-down level profile."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.judge = LaidDown(self.judge.rewards, self.judge.accuracy, self.judge.decode)
+
+
+class OriginalSchedule(ProfiledTrainer):
+    """All levels sampled in one call, and every level's group scored by policy and reference model."""
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super()._generate_and_score_completions(inputs)
+        rollouts = self.rollouts
+        levels = sorted({level for rollout in rollouts for level in rollout.groups})
+        for level in levels:
+            groups = [rollout.groups[level] for rollout in rollouts if level in rollout.groups]
+            rows = [
+                (group.turn.prompt, group.turn.begun_ids + completion.token_ids)
+                for group in groups
+                if group is not rollouts[group.turn.index].group
+                for completion in group.completions
+            ]
+            if rows:
+                self._score(rows)
+        return batch
+
+    def _score(self, rows: list[tuple[Any, list[int]]]) -> None:
+        from trl.trainer.utils import pad
+
+        completion_ids = pad([torch.tensor(ids) for _, ids in rows], padding_value=self._tokenizer.pad_token_id)
+        completion_mask = pad([torch.ones(len(ids), dtype=torch.long) for _, ids in rows], padding_value=0)
+        prompt_ids = pad(
+            [torch.tensor(prompt.ids) for prompt, _ in rows],
+            padding_value=self._tokenizer.pad_token_id,
+            padding_side="left",
+        )
+        prompt_mask = pad(
+            [torch.ones(len(prompt.ids), dtype=torch.long) for prompt, _ in rows],
+            padding_value=0,
+            padding_side="left",
+        )
+        ids = torch.cat([prompt_ids, completion_ids], 1)
+        common = {
+            "attention_mask": torch.cat([prompt_mask, completion_mask], 1),
+            "mm_token_type_ids": (ids == self.model.config.image_token_id).long(),
+            "num_images": [1] * len(rows),
+            **{key: torch.cat([p.image_inputs[key] for p, _ in rows]) for key in rows[0][0].image_inputs},
+        }
+        keep = completion_ids.size(1)
+        with torch.no_grad():
+            self._get_per_token_logps_and_entropies(self.ref_model, ids, logits_to_keep=keep, **common)
+        # The original keeps the policy's graph of every level until it has chosen one.
+        self._get_per_token_logps_and_entropies(self.model, ids, logits_to_keep=keep, **common)
+
+
+def settings(folder: Path, tokens: int, steps: int, batch: int) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": batch,
+        "num_generations": GROUP,
+        "max_completion_length": tokens,
+        "generation_kwargs": {"min_new_tokens": tokens},
+        "max_steps": steps,
+        "beta": 0.04,
+        "temperature": 0.9,
+        "loss_type": "grpo",
+        "learning_rate": 0.0,  # every round does the same work
+        "bf16": False,
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "log_completions": False,
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+        "use_bias_correction_kl": False,
+    }
+
+
+def make(variant: str, world: World, folder: Path, tokens: int, steps: int) -> GRPOTrainer:
+    path = str(world.models["Qwen2.5-VL"])
+    processor = AutoProcessor.from_pretrained(path, padding_side="left")
+    dataset, _ = load_training_data(world.train_data, tokenizer=processor.tokenizer)
+
+    def accuracy(completions: list[Any], **_: Any) -> list[float]:
+        return [float(place % GROUP == 0) for place in range(len(completions))]
+
+    common = {"model": path, "processing_class": processor}
+    if variant == PLAIN:
+        rows = [
+            {"prompt": training_messages(row["question"]), "image": open_image(row["image"])}
+            for row in dataset.select(range(64))
+        ]
+        args = GRPOConfig(**settings(folder, tokens, steps, PROMPTS * GROUP))
+        return GRPOTrainer(reward_funcs=[accuracy], args=args, train_dataset=Dataset.from_list(rows), **common)
+    config = HintGRPOConfig(
+        **settings(folder, tokens, steps, PROMPTS),
+        num_groups=1 if variant == ONE else 3,
+        escalation="eager" if variant == ORIGINAL else "lazy",
+        max_prompt_length=1024,
+    )
+    kind = OriginalSchedule if variant == ORIGINAL else ProfiledTrainer
+    return kind(
+        reward_funcs=[accuracy], accuracy=accuracy, args=config, train_dataset=dataset.select(range(64)), **common
+    )
+
+
+class StepTimes(TrainerCallback):
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.start = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def time_steps(world: World, folder: Path, tokens: int, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every step, by variant; the first round warms up and is left out."""
+    trainers = {variant: make(variant, world, folder / variant, tokens, steps) for variant in VARIANTS}
+    clocks = {variant: StepTimes() for variant in VARIANTS}
+    for variant, trainer in trainers.items():
+        trainer.add_callback(clocks[variant])
+    for round_number in range(rounds + 1):
+        for trainer in trainers.values():
+            trainer.train()
+        if round_number == 0:
+            for clock in clocks.values():
+                clock.seconds.clear()
+    return {variant: clock.seconds for variant, clock in clocks.items()}
+
+
+def _rss() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def _peak_of(run: Callable[[], Any]) -> int:
+    """Bytes that `run` held at most, above what was held before it."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    before, peak, done = _rss(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, _rss())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    run()
+    done.set()
+    thread.join()
+    return peak - before
+
+
+def _memory_child(variant: str, world: World, folder: Path, tokens: int, out: Any) -> None:
+    trainer = make(variant, world, folder, tokens, steps=3)
+    out.send(_peak_of(trainer.train))
+
+
+def peak_memory(variant: str, world: World, folder: Path, tokens: int) -> int:
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    child = context.Process(target=_memory_child, args=(variant, world, folder, tokens, send))
+    child.start()
+    value = receive.recv()
+    child.join()
+    return value
+
+
+def report(seconds: dict[str, list[float]], memory: dict[str, int], arguments: argparse.Namespace) -> str:
+    median = {variant: statistics.median(values) for variant, values in seconds.items()}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU cores"
+    lines = [
+        f"{device}, {platform.machine()}, torch {torch.__version__}; {PROMPTS} prompts x {GROUP} completions of "
+        f"{arguments.tokens} tokens; median of {len(seconds[PLAIN])} steps",
+        "",
+        "| variant | s per step | against plain TRL | against num_groups 1 | peak memory (MiB) |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {variant} | {median[variant]:.3f} | {median[variant] / median[PLAIN]:.2f} | "
+        f"{median[variant] / median[ONE]:.2f} | {memory[variant] / 2**20:.0f} |"
+        for variant in VARIANTS
+    ]
+    lines += [
+        "",
+        f"overhead of num_groups 1 over plain TRL: {100 * (median[ONE] / median[PLAIN] - 1):+.1f} %",
+        f"peak memory of num_groups 3 over num_groups 1: {100 * (memory[THREE] / memory[ONE] - 1):+.1f} %",
+        f"original's schedule over ours at the same level profile: {median[ORIGINAL] / median[THREE]:.2f} x the time, "
+        f"{memory[ORIGINAL] / memory[THREE]:.2f} x the memory",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=4, help="steps per variant and round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=48, help="tokens per completion")
+    parser.add_argument("--json", type=Path, help="also write the raw numbers here")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        world = build_world(root / "world", num_train=96, num_test=1, families=("Qwen2.5-VL",))
+        memory = {variant: peak_memory(variant, world, root / "memory", arguments.tokens) for variant in VARIANTS}
+        seconds = time_steps(world, root / "time", arguments.tokens, arguments.steps, arguments.rounds)
+    print(report(seconds, memory, arguments))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"seconds": seconds, "memory": memory}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Real vLLM in the trainer's process: same distribution as the trainer before and after an update, same groups as asked."""
+
+import pytest
+import torch
+
+pytest.importorskip("vllm")
+
+
+def batch_for(trainer, rows):
+    place = {row["id"]: row["row"] for row in trainer.train_dataset}
+    trainer.model.train()
+    return trainer._generate_and_score_completions(
+        [{**row, "row": place[row["id"]]} for row in rows for _ in range(trainer.num_generations)]
+    )
+
+
+def correct_from(characters):
+    def accuracy(completions, begun, **_):
+        return [float(len(text) >= characters and place == 0) for place, text in enumerate(begun)]
+
+    return accuracy
+
+
+@pytest.fixture(scope="module")
+def trainer(make_trainer, samples):
+    """One engine for the whole module."""
+    return make_trainer(
+        accuracy=correct_from(20), samples=samples, use_vllm=True, max_completion_length=32, learning_rate=1e-3
+    )
+
+
+def logp_gap(trainer, batch):
+    """Mean |trainer's - vLLM's log-probability| per sampled token, after allowing for the suppressed vision tokens.
+
+    vLLM renormalises without them, so its log-probability is the trainer's minus log(1 - p(vision tokens)).
+    """
+    never = torch.tensor(trainer.vllm_generation.suppressed_ids)
+    gaps = []
+    for rollout in trainer.rollouts:
+        prompt, turn = rollout.group.turn.prompt, rollout.group.turn
+        for completion in rollout.group.completions:
+            begun = prompt.ids + turn.begun_ids
+            ids = torch.tensor([begun + completion.token_ids])
+            types = (ids == trainer.model.config.image_token_id).long()
+            with torch.no_grad():
+                logits = trainer.model(input_ids=ids, mm_token_type_ids=types, **prompt.image_inputs).logits[0]
+            logits = logits[len(begun) - 1 : -1] / trainer.args.temperature
+            logits[:, never] = -torch.inf
+            logps = torch.log_softmax(logits, -1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+            gaps.append((logps - torch.tensor(completion.logps)).abs())
+    return torch.cat(gaps).mean().item()
+
+
+def test_log_probabilities_agree_before_and_after_updates(trainer, samples):
+    gaps = [logp_gap(trainer, batch_for(trainer, samples[:2]))]
+    for seed in (1, 2):
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in trainer.model.parameters():
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+        trainer.state.global_step += 1  # what makes TRL hand over new weights
+        gaps.append(logp_gap(trainer, batch_for(trainer, samples[2:4])))
+    assert max(gaps) < 1e-3, gaps
+
+
+def test_stale_weights_would_be_seen(trainer, samples):
+    """The measure itself: without the hand-over the gap is large."""
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    assert logp_gap(trainer, batch_for(trainer, samples[4:6])) > 1e-2
+    trainer.state.global_step += 1
+
+
+def test_levels_share_the_engine_and_keep_their_prompts(trainer, samples):
+    batch = batch_for(trainer, samples[:2])
+    mask = batch["completion_mask"] * batch["tool_mask"]
+    sampled = [len(completion.token_ids) for rollout in trainer.rollouts for completion in rollout.group.completions]
+    assert mask.sum(1).tolist() == sampled
+    for row, rollout in zip(samples[:2], trainer.rollouts, strict=True):
+        assert set(rollout.groups) == {0, 1}
+        assert rollout.chosen == 1
+        assert rollout.group.turn.hint.text == row["reasoning_steps"][0]
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    assert torch.equal(batch["mm_token_type_ids"], (ids == trainer.model.config.image_token_id).long())
+
+
+def test_a_step_can_be_repeated(trainer, samples):
+    first = [[c.token_ids for c in r.group.completions] for r in (batch_for(trainer, samples[:2]), trainer.rollouts)[1]]
+    again = [[c.token_ids for c in r.group.completions] for r in (batch_for(trainer, samples[:2]), trainer.rollouts)[1]]
+    assert first == again
+    assert first[0][0] != first[0][1]  # a group's completions differ
+
+
+def test_vision_tokens_are_never_sampled(trainer, samples):
+    """Even by a model that wants nothing else."""
+    never = trainer.vllm_generation.suppressed_ids
+    assert trainer.model.config.image_token_id in never
+    sampled = set()
+    for seed in range(3):
+        batch_for(trainer, samples[seed : seed + 2])
+        sampled |= {t for r in trainer.rollouts for g in r.groups.values() for c in g.completions for t in c.token_ids}
+    assert not sampled & set(never)
+
+
+def test_trains_with_vllm(trainer):
+    before = trainer.model.get_input_embeddings().weight.detach().clone()
+    trainer.state.global_step = 0
+    trainer.train()
+    assert not torch.equal(before, trainer.model.get_input_embeddings().weight)
+    gaps = [row["sampling/sampling_logp_difference/mean"] for row in trainer.state.log_history[:-1]]
+    assert len(gaps) == 2
+    assert max(gaps) < 0.05  # includes the suppressed tokens' share
