@@ -36,7 +36,7 @@ def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
     if num_bad and not settings.skip_bad:
         raise UserError(
             f"{num_bad} questions of {settings.prompt_path} cannot be asked, first {places[0]}: "
-            "--check_data lists them, --skip_bad leaves them out"
+            "--check_data says more, --skip_bad leaves them out"
         )
     if settings.skip_bad and questions:
         from hint_grpo.evaluation.check import preflight_report  # loads the model's processor

@@ -215,6 +215,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(world, tmp_path: Path, change: tu
     assert not (tmp_path / "output").exists()
 
 
+def test_what_only_a_worker_can_see_is_one_line_too(world, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(world.models["Qwen2.5-VL"], tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
+    done = test_model(*flags(world, tmp_path / "output"), "--model_path", str(model))
+    assert done.returncode == 2
+    assert "is a llama model" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 def test_check_data_and_skip_bad(world, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, rows = world.test_prompts.read_text(encoding="utf-8").splitlines()[:2], []
     rows = [

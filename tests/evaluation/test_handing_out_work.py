@@ -1,0 +1,57 @@
+"""How questions are dealt to processes, and where the processes run."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hint_grpo.errors import UserError
+from hint_grpo.evaluation import seats
+from hint_grpo.evaluation.pool import ChunkSizes, Seat
+
+
+def test_a_process_on_its_own_gets_everything() -> None:
+    assert ChunkSizes(16).next(754, 1) == 754
+    assert ChunkSizes(16, most=256).next(754, 1) == 256
+
+
+def test_chunks_shrink_towards_the_end() -> None:
+    pending, sizes = 754, []
+    while pending:
+        sizes.append(ChunkSizes(16).next(pending, 8))
+        pending -= sizes[-1]
+    assert sizes[0] == 48  # half of ceil(754 / 8) = 95
+    assert sizes == sorted(sizes, reverse=True)
+    assert set(sizes[-3:-1]) == {16}
+
+
+@given(st.integers(1, 2000), st.integers(1, 16), st.integers(1, 64), st.none() | st.integers(1, 300))
+def test_a_chunk_is_never_empty_and_never_too_large(pending: int, processes: int, least: int, most: int | None) -> None:
+    size = ChunkSizes(least, most).next(pending, processes)
+    assert 1 <= size <= pending
+    assert most is None or size <= most
+
+
+@pytest.mark.parametrize(
+    ("gpu_ids", "expected"), [(None, ["4", "7", "GPU-1f"]), ((2,), ["GPU-1f"]), ((1, 0), ["7", "4"])]
+)
+def test_gpu_ids_count_among_the_visible_gpus(
+    monkeypatch: pytest.MonkeyPatch, gpu_ids: tuple[int, ...] | None, expected: list[str]
+) -> None:
+    monkeypatch.setattr(seats, "visible_gpus", lambda: ["4", "7", "GPU-1f"])
+    assert seats.choose_seats(gpu_ids) == [Seat(gpu=gpu) for gpu in expected]
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seats, "visible_gpus", lambda: ["0", "1"])
+    with pytest.raises(UserError, match="names GPU 2, but 2 are visible: 0 to 1"):
+        seats.choose_seats((0, 2))
+
+
+def test_without_a_gpu_the_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seats, "visible_gpus", list)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 5})
+    assert seats.choose_seats(None) == [Seat()]
+    assert seats.choose_seats((0, 1)) == [Seat(cores=(0, 2, 5)), Seat(cores=(1, 3))]
+    assert seats.choose_seats(tuple(range(6))) == [Seat()] * 6
