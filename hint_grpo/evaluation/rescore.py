@@ -47,6 +47,7 @@ def _rescore_folder(folder: Path) -> Summary:
         num_skipped=old.get("num_skipped", 0),
         tokens_per_second=old.get("tokens_per_second"),
         decoding=old.get("decoding"),
+        made_with=old.get("made_with"),
     )
     write_summary(folder, summary)
     return summary

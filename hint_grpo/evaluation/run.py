@@ -5,6 +5,10 @@
 Decoding happens in processes of its own (`pool`, `worker`), also where there is only one: this one loads no
 model, owns every file, and survives them. What an earlier run left on disk is reused where it still holds (`identity`,
 `store`).
+
+A run that was interrupted, or that had other batches or more processes, ends with the same file: in float32 the tokens do
+not depend on what else is in the batch, short of two logits that agree to six digits. In bfloat16 the rounding of a
+matrix product does depend on the shape of the batch, on every backend, and single answers may then differ.
 """
 
 import sys

@@ -8,8 +8,8 @@ from hint_grpo.evaluation.pool import Answered
 from hint_grpo.evaluation.results import Result
 from hint_grpo.evaluation.scored import scored
 from hint_grpo.evaluation.settings import EvaluationSettings
-from hint_grpo.evaluation.store import ResultStore
-from hint_grpo.evaluation.summary import Summary, read_summary, summarise, write_summary
+from hint_grpo.evaluation.store import SET_ASIDE_FILE, ResultStore
+from hint_grpo.evaluation.summary import Summary, installed_versions, read_summary, summarise, write_summary
 
 
 class ScaleRun:
@@ -33,8 +33,8 @@ class ScaleRun:
         lines = []
         if self.store.changes:
             lines.append(
-                f"{name}: the earlier run here was made with other {', '.join(self.store.changes)}; what it does not "
-                "share with this one is set aside and decoded again"
+                f"{name}: the earlier run here was made with other {', '.join(self.store.changes)}; "
+                f"its answers are set aside ({SET_ASIDE_FILE}), those that still hold are used"
             )
         if self._num_earlier:
             lines.append(
@@ -66,6 +66,11 @@ class ScaleRun:
             num_skipped=num_skipped,
             tokens_per_second=self._tokens_per_second(num_processes),
             decoding=self.conditions.decoding,
+            made_with={
+                "model_path": str(self.settings.model_path),
+                "prompt_path": str(self.settings.prompt_path),
+                "versions": installed_versions(),
+            },
         )
         write_summary(self.store.folder, summary)
         return summary

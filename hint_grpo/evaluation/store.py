@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from hint_grpo.errors import UserError
 from hint_grpo.evaluation.identity import Conditions
 from hint_grpo.evaluation.results import (
     RESULTS_FILE,
@@ -32,6 +33,7 @@ from hint_grpo.evaluation.results import (
 
 CACHE_FILE = "cache.json"
 SET_ASIDE_FILE = "set_aside.jsonl"
+GOES_ON = "cure that and run the same command again: it goes on from here"
 
 
 class ResultStore:
@@ -61,7 +63,13 @@ class ResultStore:
     def append(self, result: Result) -> None:
         """One write per answer: whole in the page cache, so it outlives the process."""
         assert self._file is not None
-        self._file.write(result_line(result).encode())
+        line = result_line(result).encode()
+        try:
+            whole = self._file.write(line) == len(line)  # a full disk may take a part of it
+        except OSError as error:
+            raise UserError(f"{self.results_path} cannot be written ({error.strerror}); {GOES_ON}") from error
+        if not whole:
+            raise UserError(f"{self.results_path} cannot be written (the disk is full); {GOES_ON}")
 
     def finish(self, results: list[Result]) -> None:
         """The final file: each id once, in question order."""

