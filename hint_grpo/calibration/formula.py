@@ -9,8 +9,6 @@ on raw float32 logits, before any logits processor (METHOD: paper section 3.3). 
 and is the same everywhere. Letters: B rows (questions), V vocabulary.
 """
 
-from collections.abc import Sequence
-
 import torch
 
 
@@ -27,7 +25,6 @@ def penalised(logits_BV: torch.Tensor, seen_BV: torch.Tensor, penalty: float) ->
     return torch.where(seen_BV, torch.where(logits_BV < 0, logits_BV * penalty, logits_BV / penalty), logits_BV)
 
 
-def suppressed(logits_BV: torch.Tensor, token_ids: Sequence[int] | torch.Tensor) -> torch.Tensor:
+def suppressed(logits_BV: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
     """`logits_BV` with the given tokens made impossible, in place."""
-    index = torch.as_tensor(token_ids, dtype=torch.long, device=logits_BV.device)
-    return logits_BV.index_fill_(1, index, float("-inf"))
+    return logits_BV.index_fill_(1, token_ids, float("-inf"))

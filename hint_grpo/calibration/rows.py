@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 
 from hint_grpo.calibration.formula import calibrated, penalised, suppressed
-from hint_grpo.calibration.rules import GreedyRules
 
 EXTRA_ARG = "hint_grpo_branch"
 """The key in SamplingParams.extra_args under which a request says which branch it is."""
@@ -72,7 +71,11 @@ def plan_rows(branches: Sequence[Branch | None], device: torch.device) -> RowPla
 
 
 def choose_rows(
-    logits_RV: torch.Tensor, plan: RowPlan, rules: GreedyRules, seen_lead_BV: torch.Tensor | None
+    logits_RV: torch.Tensor,
+    plan: RowPlan,
+    penalty: float,
+    seen_lead_BV: torch.Tensor | None,
+    suppressed_ids: torch.Tensor,
 ) -> torch.Tensor:
     """Writes calibrated, penalised, suppressed logits into the rows of `plan`, in place. `seen_lead_BV` marks the
     tokens that stand in the history of each lead row; None where there is no repetition penalty."""
@@ -81,8 +84,8 @@ def choose_rows(
     if num_pairs:
         lead_BV[:num_pairs] = calibrated(lead_BV[:num_pairs], logits_RV[plan.text_rows], plan.scales_P1)
     if seen_lead_BV is not None:
-        lead_BV = penalised(lead_BV, seen_lead_BV, rules.repetition_penalty)
-    suppressed(lead_BV, rules.suppressed_ids)
+        lead_BV = penalised(lead_BV, seen_lead_BV, penalty)
+    suppressed(lead_BV, suppressed_ids)
     logits_RV[plan.lead_rows] = lead_BV
     if num_pairs:
         logits_RV[plan.text_rows] = lead_BV[:num_pairs]

@@ -7,14 +7,16 @@ enter by the rule of hint_grpo.calibration.admission, which keeps pairs in step.
 (hint_grpo.calibration.pairs): a pair out of step is thrown away and decoded again, on its own.
 """
 
+import gc
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+from hint_grpo.stack import HAS_CUDA  # isort: skip
 
+import torch
 from PIL.Image import Image
 from vllm import LLMEngine, SamplingParams
 from vllm.sampling_params import RequestOutputKind
@@ -67,11 +69,12 @@ class VllmDecoder:
             run.abort_all()
 
     def close(self) -> None:
-        from vllm.distributed import cleanup_dist_env_and_memory
-
+        """Gives the memory back. vLLM takes its process groups down with the engine: close one before loading the next."""
         self.engine.engine_core.shutdown()
         del self.engine
-        cleanup_dist_env_and_memory()
+        gc.collect()
+        if HAS_CUDA:
+            torch.cuda.empty_cache()
 
     def new_request_id(self, role: str) -> str:
         """Unique in the engine's life: a question is asked at several scales, and again after falling out of step."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from hint_grpo.stack import HAS_CUDA  # isort: skip
 
-os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # read when vLLM is imported
+# Read when vLLM is imported. On CPU it warns twice per picture of a thread count that it does not change.
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING" if HAS_CUDA else "ERROR")
 
 import torch
 from vllm import EngineArgs, LLMEngine, ModelRegistry
@@ -43,7 +44,7 @@ class EngineSettings:
 def build_engine(settings: EngineSettings, encoder: QuestionEncoder, rules: GreedyRules, config: Any) -> LLMEngine:
     """An engine in this process, with the logits processor of the interface that its model runner speaks."""
     if not HAS_CUDA:
-        _register_in_this_process(config.architectures)
+        register_in_this_process(config.architectures)
     try:
         vllm_config = _engine_args(settings, encoder, rules).create_engine_config()
         vllm_config.model_config.logits_processors = [_logits_processor(vllm_config)]
@@ -116,7 +117,7 @@ def _picture_cache_tokens(config: Any, dtype: str) -> int:
     return PICTURE_CACHE_BYTES // (config.get_text_config().hidden_size * getattr(torch, dtype).itemsize)
 
 
-def _register_in_this_process(architectures: list[str]) -> None:
+def register_in_this_process(architectures: list[str]) -> None:
     """vLLM looks at a model class in a subprocess, so as not to touch CUDA here. On a CPU-only torch that subprocess
     fails (torchvision is cured in this process alone), and there is no CUDA to keep away from."""
     for architecture in architectures:

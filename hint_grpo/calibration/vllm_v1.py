@@ -33,6 +33,7 @@ class PairedLogitsV1(LogitsProcessor):
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         self.rules = GreedyRules.from_dict(vllm_config.additional_config[CONFIG_KEY])
         self.device = device
+        self.suppressed_ids = self._index(list(self.rules.suppressed_ids))
         self.requests: dict[int, _Request] = {}
         self.plan: RowPlan | None = None
         self.lead: list[_Request] = []
@@ -58,7 +59,7 @@ class PairedLogitsV1(LogitsProcessor):
         if self.seen_SV is not None:
             self._mark_new_tokens(self.seen_SV)
             seen_lead_BV = self.seen_SV[self.lead_slots]
-        return choose_rows(logits, self.plan, self.rules, seen_lead_BV)
+        return choose_rows(logits, self.plan, self.rules.repetition_penalty, seen_lead_BV, self.suppressed_ids)
 
     def _replan(self) -> RowPlan:
         rows = [self.requests.get(row) for row in range(max(self.requests) + 1)]

@@ -23,6 +23,7 @@ class PairedLogitsV2(LogitsProcessor):
     def __init__(self, vllm_config: Any, req_states: LogitsProcRequestState) -> None:
         self.rules = GreedyRules.from_dict(vllm_config.additional_config[CONFIG_KEY])
         self.states = req_states
+        self.suppressed_ids = torch.tensor(self.rules.suppressed_ids, dtype=torch.long, device=req_states.device)
         self.branches: list[Branch | None] = [None] * req_states.max_num_reqs  # by slot
         self.new_slots: list[int] = []
         self.plan: tuple[tuple[int, ...], RowPlan] | None = None
@@ -56,7 +57,7 @@ class PairedLogitsV2(LogitsProcessor):
         if self.seen_SV is not None:
             self.seen_SV[slots_R, ctx.input_ids.long()] = True
             seen_lead_BV = self.seen_SV[slots_R[plan.lead_rows]]
-        return choose_rows(logits, plan, self.rules, seen_lead_BV)
+        return choose_rows(logits, plan, self.rules.repetition_penalty, seen_lead_BV, self.suppressed_ids)
 
     def _plan(self, slots_R: np.ndarray) -> RowPlan:
         """Without speculative decoding a row is a request; planned anew only when the rows' order has changed."""

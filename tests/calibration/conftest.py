@@ -3,14 +3,18 @@
 import hint_grpo.stack  # noqa: F401  # isort: skip
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from decoding import NEW_TOKENS, answers
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
 
-from hint_grpo.calibration.decoder import DecodeRequest
+from hint_grpo.calibration.decoder import Completion, DecodeRequest
+from hint_grpo.calibration.load import load_decoder
 from hint_grpo.toy.models import FAMILIES, new_model, toy_config, toy_processor
 from hint_grpo.toy.tokenizer import load_tokenizer
 from hint_grpo.toy.world import write_test_data
@@ -57,3 +61,24 @@ def calibration_world(tmp_path_factory: pytest.TempPathFactory) -> CalibrationWo
 @pytest.fixture(scope="session", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture(scope="session")
+def reference(calibration_world) -> Callable[..., dict[str, Completion]]:
+    """What the transformers path answers, each combination computed once."""
+    known: dict[Any, dict[str, Completion]] = {}
+
+    def reference_answers(family: str, num_requests: int, scale: float, penalty: float | None = None):
+        key = (family, num_requests, scale, penalty)
+        if key not in known:
+            decoder = load_decoder(
+                calibration_world.models[family],
+                backend="hf",
+                batch_size=16,
+                max_new_tokens=NEW_TOKENS,
+                repetition_penalty=penalty,
+            )
+            known[key] = answers(decoder, calibration_world.requests[:num_requests], scale)
+        return known[key]
+
+    return reference_answers

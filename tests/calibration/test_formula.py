@@ -61,5 +61,5 @@ def test_penalty_is_that_of_transformers_bit_for_bit(penalty: float) -> None:
 def test_suppressed_tokens_are_never_the_largest() -> None:
     logits = torch.tensor([[5.0, 1.0, 4.0, 3.0]])
     expected = SuppressTokensLogitsProcessor([0, 2])(torch.zeros(1, 1), logits.clone())
-    assert torch.equal(suppressed(logits.clone(), [0, 2]), expected)
-    assert suppressed(logits.clone(), (0, 2)).argmax() == 3
+    assert torch.equal(suppressed(logits.clone(), torch.tensor([0, 2])), expected)
+    assert suppressed(logits.clone(), torch.tensor([0, 2])).argmax() == 3

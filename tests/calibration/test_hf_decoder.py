@@ -14,7 +14,7 @@ from hint_grpo.calibration.load import load_decoder
 from hint_grpo.data.images import open_image
 from hint_grpo.prompts import EVALUATION_USER
 
-NEW_TOKENS = 24
+NEW_TOKENS = 20
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,10 @@ class PlainReference:
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.8, 1.6])
-def test_equals_two_plain_forward_passes_per_token(calibration_world, family: str, decoder: HfDecoder, scale: float) -> None:
-    requests = calibration_world.requests[:14]
+def test_equals_two_plain_forward_passes_per_token(
+    calibration_world, family: str, decoder: HfDecoder, scale: float
+) -> None:
+    requests = calibration_world.requests[:6]
     reference = PlainReference(calibration_world.models[family], penalty=1.05)
     completions = answers(decoder, requests, scale)
     assert {r.id: completions[r.id].token_ids for r in requests} == {r.id: reference.decode(r, scale) for r in requests}
@@ -107,7 +109,7 @@ def test_equals_generate_at_scale_0(calibration_world, family: str, decoder: HfD
 
 @pytest.mark.parametrize("scale", [0.0, 0.8])
 def test_a_batch_of_n_equals_one_by_one(calibration_world, family: str, decoder: HfDecoder, scale: float) -> None:
-    requests = calibration_world.requests[:40]
+    requests = calibration_world.requests[:24]
     single = load_decoder(calibration_world.models[family], backend="hf", batch_size=1, max_new_tokens=NEW_TOKENS)
     assert isinstance(single, HfDecoder)
     assert answers(decoder, requests, scale) == answers(single, requests, scale)
@@ -139,7 +141,9 @@ def test_without_a_picture_there_is_nothing_to_calibrate(calibration_world, deco
     blind = [DecodeRequest(r.id, r.question, None) for r in calibration_world.requests[:9]]
     assert answers(decoder, blind, 0.0) == answers(decoder, blind, 0.8)
     seeing = answers(decoder, calibration_world.requests[:9], 0.0)
-    assert any(seeing[r.id].token_ids != c.token_ids for r, c in zip(blind, answers(decoder, blind, 0.0).values(), strict=True))
+    assert any(
+        seeing[r.id].token_ids != c.token_ids for r, c in zip(blind, answers(decoder, blind, 0.0).values(), strict=True)
+    )
 
 
 def test_pictures_present_and_absent_in_one_call(calibration_world, decoder: HfDecoder) -> None:

@@ -109,4 +109,6 @@ def test_auto_takes_vllm_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) 
 
 def test_dtypes() -> None:
     assert choose_dtype("float16") == choose_dtype(torch.float16) == torch.float16
-    assert choose_dtype(None) == choose_dtype("auto") == (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    assert (
+        choose_dtype(None) == choose_dtype("auto") == (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    )

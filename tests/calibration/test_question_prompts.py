@@ -54,7 +54,9 @@ def test_the_image_free_branch_is_the_same_message_without_its_image_part(model_
     question, _ = encoder.encode(picture(tmp_path, (84, 84)), scale=0.8)
     assert question.text_ids is not None
     decode = encoder.tokenizer.decode
-    assert decode(question.text_ids) == decode(question.prompt_ids).replace("<|vision_start|><|image_pad|><|vision_end|>", "")
+    assert decode(question.text_ids) == decode(question.prompt_ids).replace(
+        "<|vision_start|><|image_pad|><|vision_end|>", ""
+    )
     assert "Output the thinking process in <think> </think>" in decode(question.text_ids)
 
 
