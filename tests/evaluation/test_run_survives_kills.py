@@ -89,6 +89,17 @@ def test_the_main_process_killed_alone_takes_its_worker_along(
     assert final_files(tmp_path) == uninterrupted
 
 
+def test_ctrl_c_ends_every_process_and_says_how_to_go_on(start: Run, tmp_path: Path) -> None:
+    run = start(tmp_path)
+    wait_for_answers(run, tmp_path, 1)
+    (worker,) = children(run.pid)
+    os.killpg(run.pid, signal.SIGINT)
+    _, messages = run.communicate()
+    assert run.returncode == 130
+    assert messages.splitlines()[-1].startswith("interrupted; every answer so far is on disk")
+    assert not Path(f"/proc/{worker}").exists()
+
+
 def test_a_worker_that_dies_again_and_again_ends_the_run_with_a_reason(start: Run, tmp_path: Path) -> None:
     run = start(tmp_path)
     wait_for_answers(run, tmp_path, 3)
