@@ -100,7 +100,10 @@ class ColocatedVLLM(VLLMGeneration):
         runner.reload_weights(weights_iterator=weights)
         if not hint_grpo.stack.HAS_CUDA:
             _repack_tied_head(runner.get_model())
+        # Both hold what the old weights made. The reload empties the worker's half of the picture cache; without the
+        # scheduler's half, a picture seen before would be looked for and not found.
         self.llm.reset_prefix_cache()
+        self.llm.llm_engine.reset_encoder_cache()
         self._llm_weights_sleeping = False
 
     @contextmanager

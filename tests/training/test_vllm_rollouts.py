@@ -29,7 +29,7 @@ def trainer(make_trainer, samples):
     )
 
 
-def logp_gap(trainer, batch):
+def logp_gap(trainer):
     """Mean |trainer's - vLLM's log-probability| per sampled token, after allowing for the suppressed vision tokens.
 
     vLLM renormalises without them, so its log-probability is the trainer's minus log(1 - p(vision tokens)).
@@ -52,23 +52,27 @@ def logp_gap(trainer, batch):
 
 
 def test_log_probabilities_agree_before_and_after_updates(trainer, samples):
-    gaps = [logp_gap(trainer, batch_for(trainer, samples[:2]))]
+    batch_for(trainer, samples[:2])
+    gaps = [logp_gap(trainer)]
     for seed in (1, 2):
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in trainer.model.parameters():
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
         trainer.state.global_step += 1  # what makes TRL hand over new weights
-        gaps.append(logp_gap(trainer, batch_for(trainer, samples[2:4])))
+        batch_for(trainer, samples[2:4])  # a picture seen before, under other weights, is among them the second time
+        gaps.append(logp_gap(trainer))
     assert max(gaps) < 1e-3, gaps
 
 
 def test_stale_weights_would_be_seen(trainer, samples):
     """The measure itself: without the hand-over the gap is large."""
+    generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in trainer.model.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    assert logp_gap(trainer, batch_for(trainer, samples[4:6])) > 1e-2
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+    batch_for(trainer, samples[4:6])
+    assert logp_gap(trainer) > 1e-2
     trainer.state.global_step += 1
 
 
@@ -103,11 +107,18 @@ def test_vision_tokens_are_never_sampled(trainer, samples):
     assert not sampled & set(never)
 
 
-def test_trains_with_vllm(trainer):
+def test_every_training_step_samples_from_the_present_weights(trainer, monkeypatch):
+    record, gaps = trainer._record, []
+
+    def recording(*arguments):
+        gaps.append(logp_gap(trainer))  # the rollouts at hand against the policy before its update
+        record(*arguments)
+
+    monkeypatch.setattr(trainer, "_record", recording)
     before = trainer.model.get_input_embeddings().weight.detach().clone()
-    trainer.state.global_step = 0
     trainer.train()
     assert not torch.equal(before, trainer.model.get_input_embeddings().weight)
-    gaps = [row["sampling/sampling_logp_difference/mean"] for row in trainer.state.log_history[:-1]]
     assert len(gaps) == 2
-    assert max(gaps) < 0.05  # includes the suppressed tokens' share
+    assert max(gaps) < 1e-3, gaps
+    logged = [row for row in trainer.state.log_history if "sampling/sampling_logp_difference/mean" in row]
+    assert len(logged) == 2
