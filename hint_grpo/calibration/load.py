@@ -1,6 +1,7 @@
 """`load_decoder`: from a model directory to a Decoder. The model class comes from config.json, never from the name."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def load_decoder(
         size = batch_size or HF_BATCH_SIZE
         return HfDecoder(model, encoder, rules, batch_size=size, max_new_tokens=max_new_tokens)
 
+    # Read when vLLM is imported. On CPU it warns twice per picture of a thread count that it does not change.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING" if HAS_CUDA else "ERROR")
     from hint_grpo.calibration.vllm import VllmDecoder
     from hint_grpo.calibration.vllm_engine import EngineSettings, build_engine
 

@@ -56,6 +56,8 @@ class VllmDecoder:
     def __init__(self, engine: LLMEngine, encoder: QuestionEncoder, rules: GreedyRules, *, max_new_tokens: int) -> None:
         self.engine, self.encoder, self.rules, self.max_new_tokens = engine, encoder, rules, max_new_tokens
         self.capacity = capacity_of(engine)
+        # The engine's context is chosen for the largest picture, and may be shorter than the model's.
+        encoder.context_length = min(encoder.context_length, engine.vllm_config.model_config.max_model_len)
         self.num_redecoded = 0  # questions decoded again because their pair fell out of step
         self._serial = 0
 

@@ -1,15 +1,11 @@
 """Builds the vLLM engine that calibrated decoding steps by hand."""
 
-import importlib.util
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hint_grpo.stack import HAS_CUDA  # isort: skip
-
-# Read when vLLM is imported. On CPU it warns twice per picture of a thread count that it does not change.
-os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING" if HAS_CUDA else "ERROR")
 
 import torch
 from vllm import EngineArgs, LLMEngine, ModelRegistry
@@ -25,7 +21,6 @@ MAX_QUESTION_TOKENS = 4096
 MIN_BATCHED_TOKENS = 8192
 PICTURE_CACHE_BYTES = 1 << 30
 """Encoded pictures that stay in memory for the next scale; beside vLLM's share of a GPU (gpu_memory_utilization)."""
-V2_INTERFACE = "vllm.v1.worker.gpu.sample.logits_processor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +38,7 @@ class EngineSettings:
 
 def build_engine(settings: EngineSettings, encoder: QuestionEncoder, rules: GreedyRules, config: Any) -> LLMEngine:
     """An engine in this process, with the logits processor of the interface that its model runner speaks."""
+    _keep_to_v1_where_v2_takes_no_processor()
     if not HAS_CUDA:
         register_in_this_process(config.architectures)
     try:
@@ -100,13 +96,21 @@ def _engine_args(settings: EngineSettings, encoder: QuestionEncoder, rules: Gree
 
 
 def _logits_processor(vllm_config: Any) -> type:
-    if importlib.util.find_spec(V2_INTERFACE) is not None and vllm_config.use_v2_model_runner:
+    if vllm_config.use_v2_model_runner:
         from hint_grpo.calibration.vllm_v2 import PairedLogitsV2
 
         return PairedLogitsV2
     from hint_grpo.calibration.vllm_v1 import PairedLogitsV1
 
     return PairedLogitsV1
+
+
+def _keep_to_v1_where_v2_takes_no_processor() -> None:
+    """Older vLLM has a Model Runner V2 that is given no custom logits processor; the V1 runner is there still."""
+    try:
+        from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcRequestState  # noqa: F401
+    except ImportError:
+        os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 
 
 def _pixels_per_token(image_processor: Any) -> int:

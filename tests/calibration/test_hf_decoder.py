@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessorList
 
 from hint_grpo.calibration.decoder import Completion, DecodeRequest
 from hint_grpo.calibration.hf import HfDecoder
@@ -170,6 +170,18 @@ def test_the_picture_cache_lets_go(calibration_world, decoder: HfDecoder) -> Non
     for request in (first, first, second, first):
         cache.get(request)
     assert cache.num_encoded == 3
+
+
+def test_vision_tokens_are_chosen_by_the_model_and_never_by_the_decoder(
+    calibration_world, family: str, decoder: HfDecoder
+) -> None:
+    requests, never = calibration_world.requests[:20], set(decoder.rules.suppressed_ids)
+    unbound = load_decoder(calibration_world.models[family], backend="hf", max_new_tokens=NEW_TOKENS)
+    assert isinstance(unbound, HfDecoder)
+    unbound.processors = LogitsProcessorList(unbound.processors[:-1])  # the last one suppresses
+    for scale in (0.0, 0.8):
+        assert not any(never.intersection(c.token_ids) for c in answers(decoder, requests, scale).values())
+        assert any(never.intersection(c.token_ids) for c in answers(unbound, requests, scale).values())
 
 
 def test_texts_are_without_special_tokens(calibration_world, decoder: HfDecoder) -> None:
