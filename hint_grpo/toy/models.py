@@ -1,8 +1,8 @@
 """Toy models with the real architectures: Qwen2.5-VL and Qwen2-VL in 1.3 million parameters.
 
-Same classes, processor, special tokens, chat template and generation config as the real ones, so that transformers, vLLM,
-TRL and DeepSpeed treat them alike. Sizes obey two limits: vLLM's CPU attention refuses a head_dim of 16 (32 works), and
-mrope_section has to add up to head_dim / 2.
+Same classes, processor, special tokens, chat template and generation config as the real ones, so that transformers,
+vLLM, TRL and DeepSpeed treat them alike. Sizes obey two limits: vLLM's CPU attention refuses a head_dim of 16 (32
+works), and mrope_section has to add up to head_dim / 2.
 """
 
 import hint_grpo.stack  # noqa: F401  # isort: skip
@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
-    AutoProcessor,
     GenerationConfig,
     PreTrainedModel,
     Qwen2_5_VLConfig,
@@ -22,8 +21,8 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
-    Qwen2VLVideoProcessor,
 )
+from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
 from hint_grpo.toy import tokenizer as toy_tokenizer
 
@@ -31,6 +30,8 @@ Family = Literal["Qwen2.5-VL", "Qwen2-VL"]
 FAMILIES: tuple[Family, ...] = ("Qwen2.5-VL", "Qwen2-VL")
 WEIGHTS = Path(__file__).parent / "weights"
 CONTEXT_LENGTH = 2048
+# About 1 / sqrt(hidden size). With Qwen's 0.02 a model of this width pays its pictures no attention for long.
+INITIALIZER_RANGE = 0.08
 
 _TEXT = {
     "hidden_size": 128,
@@ -42,6 +43,7 @@ _TEXT = {
     "rms_norm_eps": 1e-6,
     "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
     "tie_word_embeddings": True,
+    "initializer_range": INITIALIZER_RANGE,
 }
 _VISION: dict[Family, dict[str, Any]] = {
     "Qwen2.5-VL": {
@@ -51,8 +53,16 @@ _VISION: dict[Family, dict[str, Any]] = {
         "num_heads": 4,
         "out_hidden_size": 128,
         "fullatt_block_indexes": [1],
+        "initializer_range": INITIALIZER_RANGE,
     },
-    "Qwen2-VL": {"depth": 2, "embed_dim": 128, "hidden_size": 128, "mlp_ratio": 2, "num_heads": 4},
+    "Qwen2-VL": {
+        "depth": 2,
+        "embed_dim": 128,
+        "hidden_size": 128,
+        "mlp_ratio": 2,
+        "num_heads": 4,
+        "initializer_range": INITIALIZER_RANGE,
+    },
 }
 # What the instruct models ship: two end tokens, and for Qwen2.5-VL a repetition penalty.
 _GENERATION: dict[Family, dict[str, float]] = {
@@ -65,8 +75,8 @@ def model_directory(root: Path, family: Family) -> Path:
     return root / f"{family}-toy"
 
 
-def _token_ids(tokenizer: Any) -> dict[str, int]:
-    names = {
+def toy_config(family: Family, tokenizer: Any) -> Qwen2_5_VLConfig | Qwen2VLConfig:
+    ids: dict[str, Any] = {
         "image_token_id": toy_tokenizer.IMAGE_PAD,
         "video_token_id": toy_tokenizer.VIDEO_PAD,
         "vision_start_token_id": toy_tokenizer.VISION_START,
@@ -74,22 +84,24 @@ def _token_ids(tokenizer: Any) -> dict[str, int]:
         "bos_token_id": toy_tokenizer.END_OF_TEXT,
         "eos_token_id": toy_tokenizer.TURN_END,
     }
-    return {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
-
-
-def toy_config(family: Family, tokenizer: Any) -> Qwen2_5_VLConfig | Qwen2VLConfig:
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in ids.items()}
+    shared = {name: ids[name] for name in ("bos_token_id", "eos_token_id")}
     config_class = Qwen2_5_VLConfig if family == "Qwen2.5-VL" else Qwen2VLConfig
-    ids = _token_ids(tokenizer)
-    text = {**_TEXT, "vocab_size": len(tokenizer), "bos_token_id": ids["bos_token_id"], "eos_token_id": ids["eos_token_id"]}
-    return config_class(text_config=text, vision_config=_VISION[family], tie_word_embeddings=True, **ids)
+    return config_class(
+        text_config={**_TEXT, **shared, "vocab_size": len(tokenizer)},
+        vision_config=_VISION[family],
+        tie_word_embeddings=True,
+        **ids,
+    )
 
 
 def toy_processor(family: Family) -> Qwen2_5_VLProcessor | Qwen2VLProcessor:
-    """Qwen's processor, with the smallest picture allowed lowered to one of 56 x 56 pixels as in the real ones."""
+    """Qwen's processor with its defaults: pictures of 56 x 56 pixels and more, one token per 28 x 28."""
     processor_class = Qwen2_5_VLProcessor if family == "Qwen2.5-VL" else Qwen2VLProcessor
     tokenizer = toy_tokenizer.load_tokenizer()
+    video_processor = Qwen2VLVideoProcessor(cap_pixels_per_frame=True)  # unset, it warns at every load
     return processor_class(
-        Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=toy_tokenizer.CHAT_TEMPLATE
+        Qwen2VLImageProcessor(), tokenizer, video_processor, chat_template=toy_tokenizer.CHAT_TEMPLATE
     )
 
 
@@ -145,5 +157,4 @@ def save_model(root: Path, family: Family, *, warm: bool = True, seed: int = 0) 
     model = warmed_up_model(family) if warm and weights_file(family).exists() else new_model(family, seed)
     model.save_pretrained(directory)
     toy_processor(family).save_pretrained(directory)
-    AutoProcessor.from_pretrained(directory)  # a processor that does not load again is no use to anyone
     return directory

@@ -13,7 +13,8 @@ from hint_grpo.toy.tasks import GRID_SIDE, Fan, Grid
 SCALE = 4
 PLACE = 28  # pixels per place: two patches of 14, that is one image token
 PAINT = {"red": (214, 50, 40), "blue": (45, 85, 205), "green": (40, 155, 75)}
-SECTORS = ((250, 205, 190), (195, 215, 250), (200, 238, 205), (240, 240, 210))  # fills of angle AOB, BOC, COD, ..
+SECTORS = ((245, 170, 150), (150, 185, 245), (160, 225, 170), (240, 220, 140))  # fills of angle AOB, BOC, COD, ..
+BANDS = ((255, 246, 214), (255, 255, 255), (226, 238, 248))  # backgrounds of the three rows
 INK = (20, 20, 20)
 RADIUS = 50.0
 
@@ -35,6 +36,8 @@ def _shrink(image: Image.Image) -> Image.Image:
 def _draw_grid(grid: Grid, rng: random.Random) -> Image.Image:
     side = GRID_SIDE * PLACE
     image, pen = _canvas(side, side)
+    for row, band in enumerate(BANDS):
+        pen.rectangle([0, row * PLACE * SCALE, image.width, (row + 1) * PLACE * SCALE], fill=band)
     for index, item in enumerate(grid.places):
         if item is None:
             continue
@@ -48,8 +51,8 @@ def _draw_grid(grid: Grid, rng: random.Random) -> Image.Image:
 
 def _draw_fan(fan: Fan, rng: random.Random) -> Image.Image:
     image, pen = _canvas(4 * PLACE, 3 * PLACE)
-    x, y = (56 + rng.uniform(-2, 2)) * SCALE, (72 + rng.uniform(-2, 2)) * SCALE
-    radius = RADIUS * rng.uniform(0.92, 1.0) * SCALE
+    x, y = (56 + rng.uniform(-1, 1)) * SCALE, (72 + rng.uniform(-1, 1)) * SCALE
+    radius = RADIUS * SCALE
     edges = [0]
     for size in fan.angles:
         edges.append(edges[-1] + size)

@@ -12,16 +12,21 @@ separators between the tags; and, in every eighth record, one of `ODDITIES`.
 import random
 from typing import Any
 
-from hint_grpo.toy.tasks import COLOURS, Grid, Task, count_in
+from hint_grpo.toy.tasks import COLOURS, Grid, Task, count_rows
 
 Record = dict[str, Any]
 SEPARATORS = ("\n\n", " \n\n", "\n")
+LAYOUTS = ("numbered", "paragraphs", "sentences")
 ODDITIES = ("image_tag", "choices_letter", "choices_bracket", "choices_sentence", "sentence", "unclosed", "two_turns")
 
 
 def image_name(task: Task, index: int) -> str:
     """Path under the data root, as the download has it."""
-    return f"geoqa+/images/{index}.png" if task.source == "geoqa+" else f"CLEVR_v1.0/images/train/CLEVR_train_{index:06d}.png"
+    return (
+        f"geoqa+/images/{index}.png"
+        if task.source == "geoqa+"
+        else f"CLEVR_v1.0/images/train/CLEVR_train_{index:06d}.png"
+    )
 
 
 def joined_steps(task: Task, layout: str) -> str:
@@ -36,7 +41,7 @@ def answer_text(task: Task, rng: random.Random, conclusion: str | None = None) -
     stages = {
         "SUMMARY": f"I will {'count the items row by row' if counting else 'read the angles and add them up'}.",
         "CAPTION": f"The picture shows {'items in three rows' if counting else 'rays that start at point O'}.",
-        "REASONING": joined_steps(task, rng.choice(("numbered", "numbered", "paragraphs", "sentences"))),
+        "REASONING": joined_steps(task, rng.choice(LAYOUTS)),
         "CONCLUSION": conclusion or task.solution,
     }
     return rng.choice(SEPARATORS).join(f"<{tag}> {text} </{tag}>" for tag, text in stages.items())
@@ -60,14 +65,16 @@ def _another_question(task: Task) -> Task | None:
     """The same grid asked about another colour: the second turn of a conversation."""
     for colour in COLOURS:
         if isinstance(task.picture, Grid) and colour not in task.question:
-            return count_in(task.picture, colour)
+            return count_rows(task.picture, colour)
     return None
 
 
 def _odd_turns(task: Task, oddity: str, rng: random.Random) -> list[dict[str, str]]:
     if oddity.startswith("choices"):
         question, letter = _with_choices(task, rng)
-        conclusion = {"choices_letter": letter, "choices_bracket": f"({letter})"}.get(oddity, f"The answer is {letter}.")
+        conclusion = {"choices_letter": letter, "choices_bracket": f"({letter})"}.get(
+            oddity, f"The answer is {letter}."
+        )
         return _turns(question, answer_text(task, rng, conclusion))
     if oddity == "image_tag":
         return _turns(f"<image>\n{task.question}", answer_text(task, rng))
@@ -91,17 +98,23 @@ def training_record(task: Task, index: int, rng: random.Random) -> Record:
 
 def foreign_records() -> list[Record]:
     """Records that a geometry run leaves out: other folders, and an answer that holds no number."""
-    letter = "<SUMMARY> I will look. </SUMMARY>\n\n<CAPTION> A picture. </CAPTION>\n\n<REASONING> It is red. </REASONING>"
+    letter = (
+        "<SUMMARY> I will look. </SUMMARY>\n\n<CAPTION> A picture. </CAPTION>\n\n<REASONING> It is red. </REASONING>"
+    )
     return [
         {
             "id": "coco_0",
             "image": "coco/train2017/000000000009.jpg",
-            "conversations": _turns("Which colour is it?\nA. red\nB. blue", f"{letter}\n\n<CONCLUSION> A </CONCLUSION>"),
+            "conversations": _turns(
+                "Which colour is it?\nA. red\nB. blue", f"{letter}\n\n<CONCLUSION> A </CONCLUSION>"
+            ),
         },
         {
             "id": "sqa_0",
             "image": "sqa/train/7/image.png",
-            "conversations": _turns("How many? Options: (A) 1 (B) 2", f"{letter}\n\n<CONCLUSION> The answer is A. </CONCLUSION>"),
+            "conversations": _turns(
+                "How many? Options: (A) 1 (B) 2", f"{letter}\n\n<CONCLUSION> The answer is A. </CONCLUSION>"
+            ),
         },
         {
             "id": "CLEVR_v1.0_yes",

@@ -1,7 +1,7 @@
 """The toy's tokenizer: Qwen's class, special tokens and chat template over a small byte-level BPE vocabulary.
 
-The vocabulary is learned once from the toy's own text and shipped (`weights/vocabulary.json`), because the shipped weights
-belong to it; `python -m hint_grpo.toy.warmup --tokenizer` makes it anew.
+The vocabulary is learned once from the toy's own text and shipped (`weights/vocabulary.json`), because the shipped
+weights belong to it; `python -m hint_grpo.toy.warmup --vocabulary` makes it anew.
 """
 
 import hint_grpo.stack  # noqa: F401  # isort: skip
@@ -64,7 +64,7 @@ CHAT_TEMPLATE = """\
 
 
 def learn_vocabulary(texts: Iterable[str], size: int) -> dict[str, Any]:
-    """Byte-level BPE with Qwen's pre-tokenisation (digits one by one). The 256 bytes are always in: any text encodes."""
+    """Byte-level BPE with Qwen's pre-tokenisation (digits one by one). All 256 bytes are in, so any text encodes."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -73,20 +73,21 @@ def learn_vocabulary(texts: Iterable[str], size: int) -> dict[str, Any]:
         ]
     )
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False))
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    )
     learned = json.loads(tokenizer.to_str())["model"]
     return {"vocab": learned["vocab"], "merges": learned["merges"]}
 
 
-def load_tokenizer(file: Path = SHIPPED) -> Qwen2Tokenizer:
+def load_tokenizer(file: Path = SHIPPED) -> Any:
     """Left padding, as batched generation needs it; end and padding token are Qwen's."""
     vocabulary = json.loads(file.read_text(encoding="utf-8"))
     tokenizer = Qwen2Tokenizer(
         vocab=vocabulary["vocab"],
-        merges=[tuple(merge) for merge in vocabulary["merges"]],
+        merges=[tuple(merge) for merge in vocabulary["merges"]],  # type: ignore[misc]  # its own loader gives pairs
         eos_token=TURN_END,
         pad_token=END_OF_TEXT,
-        unk_token=None,
         extra_special_tokens=list(SPECIAL_TOKENS),
         padding_side="left",
         model_max_length=32768,
