@@ -70,6 +70,7 @@ class ColocatedVLLM(VLLMGeneration):
             limit_mm_per_prompt={"image": 1, "video": 0},
             mm_processor_kwargs={"max_pixels": self.max_pixels} if self.max_pixels else None,
             enable_sleep_mode=self.enable_sleep_mode,
+            enforce_eager=not hint_grpo.stack.HAS_CUDA,  # compiling for a CPU takes longer than it saves
             model_impl=self.model_impl,
             trust_remote_code=self.trust_remote_code,
             distributed_executor_backend="external_launcher",
