@@ -11,6 +11,7 @@ Built on TRL's VLLMGeneration, whose walk over the parameters knows ZeRO-3, FSDP
 import hint_grpo.stack
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -58,7 +59,8 @@ class ColocatedVLLM(VLLMGeneration):
         os.environ["RANK"] = str(self.accelerator.process_index)
         os.environ["LOCAL_RANK"] = str(self.accelerator.local_process_index)
         os.environ["WORLD_SIZE"] = str(self.accelerator.num_processes)
-        ensure_master_addr_port()
+        # A lone process meets nobody: a port of its own, so that two runs on one machine do not collide on 29500.
+        ensure_master_addr_port("127.0.0.1", _free_port() if self.accelerator.num_processes == 1 else None)
         self.llm = LLM(
             model=self.model.name_or_path,
             dtype=str(self.model.dtype).removeprefix("torch."),
@@ -157,6 +159,12 @@ class ColocatedVLLM(VLLMGeneration):
             "detokenize": False,
         }
         return SamplingParams(**(settings | self.generation_kwargs))
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def _repack_tied_head(model: torch.nn.Module) -> None:
