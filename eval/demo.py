@@ -39,7 +39,7 @@ def training_command(world: Path, out: Path, policy: str, seed: int, steps: int)
         "max_prompt_length": 1024,
         "max_completion_length": 96,
         "max_steps": steps,
-        "learning_rate": 1e-4,
+        "learning_rate": 3e-4,
         "use_vllm": "true",
         "save_strategy": "no",
         "gradient_checkpointing": "false",
@@ -99,6 +99,7 @@ def training_table(out: Path) -> list[str]:
         "| run | seed | data utilisation | level 0 alone | reward at level 0, first third | last third |",
         "|---|---|---|---|---|---|",
     ]
+    averages = []
     for policy, label in POLICIES.items():
         rows = []
         for seed in SEEDS:
@@ -115,8 +116,10 @@ def training_table(out: Path) -> list[str]:
             )
             lines.append(f"| {label} | {seed} | " + " | ".join(f"{value:.3f}" for value in rows[-1]) + " |")
         means = [mean(column) for column in zip(*rows, strict=True)]
+        averages.append(means)
         lines.append(f"| **{label}** | mean | " + " | ".join(f"**{value:.3f}**" for value in means) + " |")
-    return lines
+    differences = [first - second for first, second in zip(*averages, strict=True)]
+    return [*lines, "| difference | | " + " | ".join(f"{value:+.3f}" for value in differences) + " |"]
 
 
 def evaluate(world: Path, model: Path, out: Path) -> list[str]:
@@ -141,7 +144,7 @@ def evaluate(world: Path, model: Path, out: Path) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", type=Path, default=ROOT / "output" / "demo")
-    parser.add_argument("--steps", type=int, default=24, help="training steps of each run")
+    parser.add_argument("--steps", type=int, default=16, help="training steps of each run")
     arguments = parser.parse_args()
     out, start = arguments.output_dir.resolve(), time.time()
     shutil.rmtree(out, ignore_errors=True)  # a demo measures its own run

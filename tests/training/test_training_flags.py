@@ -121,3 +121,20 @@ def test_exit_code_and_a_single_line(flags, repository, tmp_path):
     assert len(lines) == 1
     assert "train.jsonl" in lines[0]
     assert "Traceback" not in run.stderr
+
+
+def test_check_data_lists_what_cannot_be_used(flags, repository, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "good.png").parent.mkdir(exist_ok=True)
+    Image.new("RGB", (84, 84)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes((tmp_path / "good.png").read_bytes()[:50])
+    steps = '"question": "How many?", "solution": "2", "reasoning_steps": ["One.", "Two."]}\n'
+    (tmp_path / "own.jsonl").write_text('{"image": "good.png", ' + steps + '{"image": "bad.png", ' + steps)
+    words = flags(data_path=tmp_path, dataset_name="own.jsonl", torch_dtype="float32")
+    command = [sys.executable, str(repository / "train_model.py"), *words, "--check_data"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=repository, check=False)
+    assert run.returncode == 1, run.stderr
+    assert "own.jsonl:2" in run.stdout
+    assert "checked 2 samples" in run.stdout
+    assert not (tmp_path / "run").exists()
