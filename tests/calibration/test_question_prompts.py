@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hint_grpo.calibration.decoder import DecodeRequest
-from hint_grpo.calibration.hf import expand
+from hint_grpo.calibration.hf_rows import expand
 from hint_grpo.calibration.load import load_processor
 from hint_grpo.calibration.questions import QuestionEncoder
 from hint_grpo.errors import UserError
