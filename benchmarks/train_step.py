@@ -11,6 +11,11 @@ The original's schedule samples every level of every prompt and has the policy a
 use one of them. Peak memory is measured in a process of its own per variant, above what the process held before training.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import hint_grpo.stack  # noqa: F401
 
 import argparse

@@ -10,3 +10,5 @@ lessons    what the warm-up shows a model
 warmup     the short supervised training behind `weights/`
 measure    how often a model solves the tasks, per hint level and with or without the picture
 """
+
+NUM_TRAIN, NUM_TEST = 320, 60  # what `python -m hint_grpo.toy` writes unless told otherwise

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from hint_grpo.errors import UserError, run_main
+from hint_grpo.toy import NUM_TEST, NUM_TRAIN
 
 NEXT = """
 Next:
@@ -18,8 +19,8 @@ Next:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m hint_grpo.toy", description=__doc__)
     parser.add_argument("directory", type=Path, help="where to write; made when missing")
-    parser.add_argument("--num_train", type=int, default=320, help="training records (default 320)")
-    parser.add_argument("--num_test", type=int, default=60, help="test questions (default 60)")
+    parser.add_argument("--num_train", type=int, default=NUM_TRAIN, help=f"training records (default {NUM_TRAIN})")
+    parser.add_argument("--num_test", type=int, default=NUM_TEST, help=f"test questions (default {NUM_TEST})")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other tasks and pictures")
     parser.add_argument("--random_weights", action="store_true", help="models that have learned nothing")
     arguments = parser.parse_args()

@@ -7,9 +7,9 @@ One example is a prompt, a beginning of the assistant's turn (no loss on it) and
 - the evaluation prompt, nothing begun; a part of them without the picture, so that the image-free branch of text-bias
   calibration is a language prior and no accident.
 
-A model that has only seen honest tellings leaves reinforcement learning little to do. So the last lessons are also told
-by a careless teller, with two vices real models have: it writes the number it is used to instead of the one in the
-picture, and it answers at a glance, without reasoning.
+The first lessons are captions: pictures to describe. A model that has only seen honest tellings leaves reinforcement
+learning little to do. So the last lessons are also told by a careless teller, with two vices real models have: it
+writes the number it is used to instead of the one in the picture, and it answers at a glance, without reasoning.
 """
 
 import random

@@ -18,10 +18,8 @@ from typing import Any
 
 from PIL import Image
 
-from hint_grpo.toy import pictures, records, tasks
+from hint_grpo.toy import NUM_TEST, NUM_TRAIN, pictures, records, tasks
 from hint_grpo.toy.models import FAMILIES, Family, save_model
-
-NUM_TRAIN, NUM_TEST = 320, 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from hint_grpo.toy.lessons import Careless, Mix, glance, lopsided, make_example
-from hint_grpo.toy.pictures import PAINT, draw
+from hint_grpo.toy.pictures import BANDS, PAINT, draw
 from hint_grpo.toy.tasks import Fan, Grid, Item, Task, angle_sum, count_rest, count_rows, make_tasks, remainder
 
 TASKS = make_tasks("test-of-tasks", 400)
@@ -90,7 +90,7 @@ def test_grid_pictures_show_every_item_in_its_place(seed: int):
     for index, item in enumerate(task.picture.places):
         row, column = divmod(index, 3)
         centre = image.getpixel((28 * column + 14, 28 * row + 14))
-        assert centre == (PAINT[item.colour] if item else (255, 255, 255))
+        assert centre == (PAINT[item.colour] if item else BANDS[row])
 
 
 def test_fan_pictures_show_every_angle_where_it_lies():

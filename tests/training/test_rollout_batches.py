@@ -77,7 +77,10 @@ def test_rewards_are_of_the_chosen_group_and_see_only_what_the_model_wrote(train
     hint = rollout.group.turn.hint.text
     assert hint
     assert rollout.group.turn.begun == "<think>" + hint
-    assert all(not text.startswith(hint) for texts, _ in seen for text in texts)
+    judged = {begun: texts for texts, begun in seen}
+    assert set(judged) == {"<think>", "<think>" + hint}
+    # the hint is not in what is judged: the texts are the sampled tokens and nothing else
+    assert judged["<think>" + hint] == [trainer.encoder.decode(c.token_ids) for c in rollout.group.completions]
     assert [row[0] for row in rollout.group.rewards_GF] == [1.0, 0.0, 0.0, 0.0]
     # (1 - 1/4) / (1/2 + 1e-4) and (0 - 1/4) / (1/2 + 1e-4)
     assert batch["advantages"].tolist() == pytest.approx([0.75 / 0.5001] + [-0.25 / 0.5001] * 3, abs=1e-4)
