@@ -1,6 +1,7 @@
 """Greedy decoding with text-bias calibration, in transformers and inside vLLM.
 
 decoder    the contract with the evaluation          load       from a model directory to a decoder
+choices    backend, dtype, model folder: light
 formula    c + s * (c - t), penalty, suppression     rules      what the checkpoint says: end tokens, penalty, ..
 questions  a request's prompts and their lengths     hf         the reference: doubled batches in transformers
                                                      hf_rows, hf_pictures  a batch's rows; pictures encoded once

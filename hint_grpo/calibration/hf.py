@@ -13,10 +13,10 @@ Differs from `generate`, which the paper's code uses:
 - a picture is encoded once, however many scales are decoded.
 """
 
+import hint_grpo.stack  # noqa: F401
+
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-import hint_grpo.stack  # noqa: F401  # isort: skip
 
 import torch
 from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor, SuppressTokensLogitsProcessor

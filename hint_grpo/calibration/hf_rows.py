@@ -3,9 +3,9 @@
 Letters: B questions, R rows (B, or 2 B when calibrating), T tokens, D hidden size.
 """
 
-from typing import Any
+import hint_grpo.stack  # noqa: F401
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+from typing import Any
 
 import torch
 from transformers import DynamicCache

@@ -1,22 +1,21 @@
 """`load_decoder`: from a model directory to a Decoder. The model class comes from config.json, never from the name."""
 
-import importlib.util
+from hint_grpo.stack import HAS_CUDA
+
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hint_grpo.stack import HAS_CUDA  # isort: skip
-
 import torch
 from transformers import AutoConfig, AutoProcessor, GenerationConfig
 
+from hint_grpo.calibration.choices import choose_backend, choose_dtype_name, model_directory
 from hint_grpo.calibration.decoder import Decoder
 from hint_grpo.calibration.questions import QuestionEncoder
 from hint_grpo.calibration.rules import GreedyRules, read_rules
 from hint_grpo.errors import UserError
 
-BACKENDS = ("auto", "vllm", "hf")
 MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl")
 # Questions decoded at a time. transformers: the paper's code takes 10. vLLM: rows are cheap until the cache is full.
 HF_BATCH_SIZE = 10
@@ -83,40 +82,8 @@ def load_decoder(
     return VllmDecoder(build_engine(settings, encoder, rules, config), encoder, rules, max_new_tokens=max_new_tokens)
 
 
-def choose_backend(backend: str) -> str:
-    if backend not in BACKENDS:
-        raise UserError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    installed = importlib.util.find_spec("vllm") is not None
-    if backend == "vllm" and not installed:
-        raise UserError("backend vllm: vLLM is not installed; install requirements.txt, or take --backend hf")
-    return ("vllm" if installed else "hf") if backend == "auto" else backend
-
-
 def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    if dtype is None or dtype == "auto":
-        return torch.bfloat16 if HAS_CUDA else torch.float32
-    known = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-    name = str(dtype).removeprefix("torch.")
-    if name not in known:
-        raise UserError(f"unknown dtype {dtype}: choose one of auto, {', '.join(known)}")
-    return known[name]
-
-
-def model_directory(model_path: str | Path) -> Path:
-    """The directory, once it is known to hold a model with weights (safetensors: no pickle is read)."""
-    path = Path(model_path)
-    if not path.is_dir():
-        raise UserError(f"no model directory {path}; download the model first (hf download NAME --local-dir DIR)")
-    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
-        raise UserError(f"{path} holds a LoRA adapter, not a model: merge it into its base model first")
-    if not (path / "config.json").exists():
-        raise UserError(f"{path} has no config.json: give the directory of a whole model")
-    weights = list(path.glob("*.safetensors"))
-    if not weights or any(file.stat().st_size == 0 for file in weights):
-        raise UserError(
-            f"{path} has no weights (*.safetensors), or an empty file of them: its download is not complete"
-        )
-    return path
+    return getattr(torch, choose_dtype_name(None if dtype is None else str(dtype), has_gpu=HAS_CUDA))
 
 
 def load_processor(path: Path, max_pixels: int | None, trust_remote_code: bool) -> Any:

@@ -6,10 +6,10 @@ in both. At scale 0 it is one request, and costs what plain vLLM costs. The engi
 (hint_grpo.calibration.vllm_run).
 """
 
+from hint_grpo.stack import HAS_CUDA
+
 import gc
 from collections.abc import Iterator, Sequence
-
-from hint_grpo.stack import HAS_CUDA  # isort: skip
 
 import torch
 from vllm import LLMEngine

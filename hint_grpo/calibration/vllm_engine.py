@@ -1,11 +1,11 @@
 """Builds the vLLM engine that calibrated decoding steps by hand."""
 
+from hint_grpo.stack import HAS_CUDA
+
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from hint_grpo.stack import HAS_CUDA  # isort: skip
 
 import torch
 from vllm import EngineArgs, LLMEngine, ModelRegistry

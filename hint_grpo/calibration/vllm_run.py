@@ -4,14 +4,14 @@ Questions enter by the rule of hint_grpo.calibration.admission, which keeps pair
 same (hint_grpo.calibration.pairs): a pair out of step is thrown away and decoded again, on its own.
 """
 
+import hint_grpo.stack  # noqa: F401
+
 import itertools
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import hint_grpo.stack  # noqa: F401  # isort: skip
 
 from PIL.Image import Image
 from vllm import LLMEngine, SamplingParams

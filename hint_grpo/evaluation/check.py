@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from transformers import AutoConfig
 
-from hint_grpo.calibration.load import load_processor, model_directory
+from hint_grpo.calibration.choices import model_directory
+from hint_grpo.calibration.load import load_processor
 from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.preflight import preflight_questions
 from hint_grpo.data.preflight_report import PreflightReport

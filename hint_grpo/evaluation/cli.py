@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from hint_grpo.calibration.choices import BACKENDS, DTYPES
 from hint_grpo.errors import UserError
-from hint_grpo.evaluation.settings import BACKENDS, DTYPES, EvaluationSettings, default_output
+from hint_grpo.evaluation.settings import EvaluationSettings, default_output
 
 DESCRIPTION = "Evaluate a model on GeoQA (or any question file of the same form), with text-bias calibration."
 EPILOG = """\

@@ -13,10 +13,10 @@ matrix product does depend on the shape of the batch, on every backend, and sing
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hint_grpo.calibration.choices import choose_backend, choose_dtype_name
 from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.data.questions import Question
 from hint_grpo.evaluation.identity import check_model_folder, conditions_for, file_digest, model_digest
@@ -72,15 +72,10 @@ def _decoding(settings: EvaluationSettings) -> dict[str, Any]:
 
     "auto" is settled here, so that the key says what it stood for; the workers are told backend and dtype by name.
     """
-    backend, dtype = settings.backend, settings.dtype
-    if backend == "auto":
-        backend = "vllm" if find_spec("vllm") else "hf"
-    if dtype == "auto":
-        dtype = "bfloat16" if visible_gpus() else "float32"
     return {
         "weights": model_digest(settings.model_path, settings.output / DIGESTS_FILE),
-        "backend": backend,
-        "dtype": dtype,
+        "backend": choose_backend(settings.backend),
+        "dtype": choose_dtype_name(settings.dtype, has_gpu=bool(visible_gpus())),
         "max_new_tokens": settings.max_new_tokens,
         "max_pixels": settings.max_pixels,
     }

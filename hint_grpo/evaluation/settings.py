@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from hint_grpo.calibration.choices import BACKENDS, DTYPES
 from hint_grpo.errors import UserError
 
-BACKENDS = ("auto", "vllm", "hf")
-DTYPES = ("auto", "bfloat16", "float16", "float32")
 # Where test_model.py writes when --output_dir is left out: one folder per model and question file.
 DEFAULT_OUTPUT = Path("output") / "eval"
 

@@ -3,7 +3,8 @@
 python -m hint_grpo.toy.measure DIR/Qwen2.5-VL-toy
 """
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import argparse
 import random
 from collections.abc import Sequence

@@ -5,7 +5,8 @@ vLLM, TRL and DeepSpeed treat them alike. Sizes obey two limits: vLLM's CPU atte
 works), and mrope_section has to add up to head_dim / 2.
 """
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 from pathlib import Path
 from typing import Any, Literal
 

@@ -4,7 +4,8 @@ The vocabulary is learned once from the toy's own text and shipped (`weights/voc
 weights belong to it; `python -m hint_grpo.toy.warmup --vocabulary` makes it anew.
 """
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import json
 from collections.abc import Iterable
 from pathlib import Path

@@ -7,7 +7,8 @@ Three phases: captions until pictures are read; honest lessons until most sums a
 tellings mixed in, which leaves reinforcement learning something to do. `measure` measures what came out.
 """
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import argparse
 import json
 import math
