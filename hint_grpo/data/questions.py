@@ -1,4 +1,5 @@
 """Evaluation questions: GeoQA's 754 rows, SuperCLEVR counting rows, or a user's own in the same form.
+(Questions of other benchmarks are made by hint_grpo.evaluation.benchmarks.)
 
     {"image_path": "./Geo170K/images/test/0.png", "question": "...", "ground_truth": "140°"}
     {"image_path": "./images/superCLEVR_new_025000.png", "question": "...", "ground_truth": 4}
@@ -11,6 +12,7 @@ file:line, and the accuracy is only a number about the rest.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from hint_grpo.data.filters import Filter
 from hint_grpo.data.jsonl import BadRecord, Noted, Row, UniqueIds, read_jsonl, text_field
@@ -19,6 +21,23 @@ from hint_grpo.errors import UserError
 
 IMAGE_FOLDER = "Geo170K"
 """The folder name with which the published image paths begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How an answer is judged (hint_grpo.evaluation.judging). The default is GeoQA's way: by its value."""
+
+    judge: Literal["value", "choice", "yes_no", "none"] = "value"
+    """"choice": the ground truth is a letter. "none": not judged here, the completions are for another's evaluator."""
+    options: tuple[str, ...] = ()
+    """The options' texts, A first, as far as they are known."""
+    precision: int | None = None
+    """Decimal places to which a value is compared; None compares it exactly."""
+    group: str | None = None
+    """The heading under which it is reported too, such as a category."""
+
+
+BY_VALUE = Judging()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +54,7 @@ class Question:
     ground_truth: str
     source: str
     """Where it was read, as file:line."""
+    judging: Judging = BY_VALUE
 
 
 @dataclass

@@ -19,7 +19,9 @@ from hint_grpo.evaluation.settings import EvaluationSettings
 def check_data(settings: EvaluationSettings) -> int:
     """Prints what was found; exit code 1 where a run would have to leave something out, 0 then with --skip_bad."""
     found = find_questions(settings)
-    print(f"{settings.prompt_path}: {len(found.questions):,} questions")
+    print(f"{settings.questions_name}: {len(found.questions):,} questions")
+    for reason, count in found.left_out.items():
+        print(f"  left out, {reason}: {count:,}")
     print(f"  rows and pictures that cannot be used: {found.num_bad:,}")
     for place in found.places:
         print(f"    {place}")

@@ -7,9 +7,10 @@ from typing import NoReturn
 
 from hint_grpo.calibration.choices import BACKENDS, DTYPES
 from hint_grpo.errors import UserError
+from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
 from hint_grpo.evaluation.settings import EvaluationSettings, default_output
 
-DESCRIPTION = "Evaluate a model on GeoQA (or any question file of the same form), with text-bias calibration."
+DESCRIPTION = "Evaluate a model on GeoQA, any question file of its form, or a benchmark, with text-bias calibration."
 EPILOG = """\
 The last line on stdout is `Accuracy: 46.68%`: the paper's protocol, at the last scale given. An interrupted run goes
 on where it stopped when the same command is run again. Two runs are compared by
@@ -26,10 +27,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, after a check that the paths this command needs are given at all."""
     options = _parser().parse_args(arguments)
     if options.rescore:
-        if options.output_dir is None and None in (options.model_path, options.prompt_path):
+        if options.output_dir is None and (
+            options.model_path is None or not (options.prompt_path or options.benchmark)
+        ):
             raise UserError("--rescore needs --output_dir, the folder whose answers are to be scored again")
         return options
-    for name in ("model_path", "data_path", "prompt_path"):
+    for name in ("model_path",) if options.benchmark else ("model_path", "data_path", "prompt_path"):
         if getattr(options, name) is None:
             raise UserError(f"--{name} is missing {HELP_HINT}")
     return options
@@ -40,6 +43,7 @@ def settings_from(options: argparse.Namespace) -> EvaluationSettings:
         model_path=options.model_path,
         data_path=options.data_path,
         prompt_path=options.prompt_path,
+        benchmark=options.benchmark,
         scales=tuple(options.scale or (0.0,)),
         output_dir=options.output_dir,
         backend=options.backend,
@@ -57,7 +61,7 @@ def settings_from(options: argparse.Namespace) -> EvaluationSettings:
 
 def output_folder(options: argparse.Namespace) -> Path:
     """The folder of a --rescore: no data and, with --output_dir, no model is needed for it."""
-    return options.output_dir or default_output(options.model_path, options.prompt_path)
+    return options.output_dir or default_output(options.model_path, options.prompt_path, options.benchmark)
 
 
 def _gpu_ids(text: str) -> tuple[int, ...]:
@@ -83,9 +87,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--model_path", type=Path, help="folder of the model (Qwen2-VL or Qwen2.5-VL)")
-    group.add_argument("--data_path", type=Path, help="folder of the pictures, such as /PATH/TO/Geo170K/")
+    group.add_argument(
+        "--data_path",
+        type=Path,
+        help="folder of the pictures, such as /PATH/TO/Geo170K/; of a benchmark: a local copy of its data set "
+        "(without it: the Hub's)",
+    )
     group.add_argument("--prompt_path", type=Path, help="question file, such as eval/prompts/geoqa_test_prompts.jsonl")
-    group.add_argument("--output_dir", type=Path, help="default: output/eval/MODEL/QUESTION_FILE")
+    group.add_argument(
+        "--benchmark", choices=tuple(ADAPTERS), help="instead of a question file: one of these (docs/benchmarks.md)"
+    )
+    group.add_argument("--output_dir", type=Path, help="default: output/eval/MODEL/QUESTION_FILE (or .../BENCHMARK)")
     group.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     group.add_argument("--no_image", action="store_true", help="ask without the pictures (how far text alone gets)")
     group.add_argument("--skip_bad", action="store_true", help="leave unusable questions out, counted, and go on")

@@ -50,6 +50,8 @@ def compare(results_a: Mapping[str, Result], results_b: Mapping[str, Result], pr
             continue
         if a.question != b.question:
             raise UserError(f"question {id} differs between the runs: they were not made from the same question file")
+        if "none" in (a.judging.judge, b.judging.judge):
+            raise UserError("these answers were not judged here: compare what their benchmark's own evaluator says")
         counts[_right(a, protocol), _right(b, protocol)] += 1
     if not any(counts.values()):
         raise UserError("the two runs share no question: compare two runs over the same question file")

@@ -13,6 +13,7 @@ class Progress:
     def __init__(self, total: int, earlier: Iterable[tuple[float, Result]], *, shown: bool) -> None:
         self._correct: dict[float, int] = {}
         self._answered: dict[float, int] = {}
+        self._judged = True
         for scale, result in earlier:
             self._count(scale, result)
         done = sum(self._answered.values())
@@ -38,9 +39,10 @@ class Progress:
         return " ".join(f"{scale}: {share:.2%}" for scale, share in shares.items())
 
     def _count(self, scale: float, result: Result) -> None:
+        self._judged = self._judged and result.judging.judge != "none"
         self._answered[scale] = self._answered.get(scale, 0) + 1
         self._correct[scale] = self._correct.get(scale, 0) + result.correct_paper
 
     def _show(self) -> None:
-        if self._answered:
+        if self._answered and self._judged:
             self._bar.set_postfix_str(f"accuracy {self.running_accuracy()}", refresh=False)

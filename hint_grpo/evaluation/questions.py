@@ -1,13 +1,13 @@
-"""The questions of a run: those of the file, up to --limit, whose pictures open. Decided before a model is loaded.
+"""The questions of a run: those of the file or the benchmark, up to --limit, whose pictures open.
 
-A question that cannot be asked ends the run, because an accuracy over the others is another number than the one asked
-for; --skip_bad goes on with the others, and counts.
+All of it is decided before a model is loaded. A question that cannot be asked ends the run, because an accuracy over the
+others is another number than the one asked for; --skip_bad goes on with the others, and counts.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hint_grpo.data.images import open_image
@@ -15,6 +15,7 @@ from hint_grpo.data.jsonl import Noted
 from hint_grpo.data.paths import BadImage, ImageRoot
 from hint_grpo.data.questions import Question, read_questions
 from hint_grpo.errors import UserError
+from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
 from hint_grpo.evaluation.settings import EvaluationSettings
 
 GEOQA_FILE = "geoqa_test_prompts.jsonl"
@@ -23,7 +24,7 @@ GEOQA_SOURCE = "https://github.com/Deep-Agent/R1-V, file src/eval/prompts/geoqa_
 
 @dataclass(frozen=True, slots=True)
 class UsableQuestions:
-    """The questions to ask, in file order, and how many --skip_bad left out."""
+    """The questions to ask, in file order, and how many are left out (by --skip_bad, or by the benchmark)."""
 
     questions: list[Question]
     num_skipped: int
@@ -35,7 +36,7 @@ def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
     questions, places, num_bad = found.questions, found.places, found.num_bad
     if num_bad and not settings.skip_bad:
         raise UserError(
-            f"{num_bad} questions of {settings.prompt_path} cannot be asked, first {places[0]}: "
+            f"{num_bad} questions of {settings.questions_name} cannot be asked, first {places[0]}: "
             "--check_data says more, --skip_bad leaves them out"
         )
     if settings.skip_bad and questions:
@@ -48,32 +49,62 @@ def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
         num_bad += len(skip)
     if num_bad:
         print(f"{num_bad} questions are left out, first {'; '.join(places[:3])}", file=sys.stderr)
+    for reason, count in found.left_out.items():
+        print(f"{settings.questions_name}: {count:,} left out: {reason}", file=sys.stderr)
     if not questions:
-        raise UserError(f"{settings.prompt_path} holds no question that can be asked")
-    return UsableQuestions(questions, num_bad)
+        raise UserError(f"{settings.questions_name} holds no question that can be asked")
+    return UsableQuestions(questions, num_bad + sum(found.left_out.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class FoundQuestions:
-    """What the file holds up to --limit, rows and pictures that cannot be used set apart (`places`: the first few)."""
+    """What the file holds up to --limit, rows and pictures that cannot be used set apart (`places`: the first few).
+
+    `left_out` counts, by reason, rows that are no questions of a benchmark; they do not end a run.
+    """
 
     questions: list[Question]
     num_bad: int
     places: list[str]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_questions(settings: EvaluationSettings) -> FoundQuestions:
-    if not settings.prompt_path.is_file():
-        raise UserError(missing_prompts(settings.prompt_path))
-    # Pictures are looked for below, so that those beyond --limit may be missing.
-    found = read_questions(settings.prompt_path, settings.data_path, look_for_images=False)
-    questions, bad = found.questions[: settings.limit], [found.bad_lines, found.bad_images]
+    questions, bad, left_out, root = _benchmark(settings) if settings.benchmark else _question_file(settings)
     if not settings.no_image:
-        questions, damaged = with_sound_images(questions, settings.data_path)
+        questions, damaged = with_sound_images(questions, root)
         bad.append(damaged)
     return FoundQuestions(
-        questions, sum(noted.count for noted in bad), [place for noted in bad for place in noted.first]
+        questions, sum(noted.count for noted in bad), [place for noted in bad for place in noted.first], left_out
     )
+
+
+# Questions, what cannot be asked, what is left out by reason, and the folder that the pictures lie in.
+_Read = tuple[list[Question], list[Noted], Mapping[str, int], Path]
+
+
+def _question_file(settings: EvaluationSettings) -> _Read:
+    assert settings.prompt_path is not None
+    assert settings.data_path is not None
+    if not settings.prompt_path.is_file():
+        raise UserError(missing_prompts(settings.prompt_path))
+    # Whether the pictures are there is seen later, so that those beyond --limit may be missing.
+    found = read_questions(settings.prompt_path, settings.data_path, look_for_images=False)
+    return found.questions[: settings.limit], [found.bad_lines, found.bad_images], {}, settings.data_path
+
+
+def _benchmark(settings: EvaluationSettings) -> _Read:
+    from hint_grpo.evaluation.benchmarks.read import read_benchmark  # imports `datasets`: two seconds
+
+    assert settings.benchmark is not None
+    found = read_benchmark(
+        ADAPTERS[settings.benchmark],
+        settings.data_path,
+        settings.pictures,
+        limit=settings.limit,
+        with_image=not settings.no_image,
+    )
+    return found.questions, [found.bad_rows], found.left_out, settings.pictures
 
 
 def with_sound_images(questions: Sequence[Question], data_path: Path) -> tuple[list[Question], Noted]:

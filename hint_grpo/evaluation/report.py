@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
+from hint_grpo.evaluation.completions import COMPLETIONS_FILE
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, read_results
 from hint_grpo.evaluation.summary import Summary
 from hint_grpo.scoring import stats
@@ -14,16 +16,24 @@ _HEADER = ("run", "questions", "paper [95 %]", "strict [95 %]", "tokens/s", "tok
 
 
 def print_report(output: Path, summaries: Sequence[Summary]) -> None:
-    """Prints to stdout; the accuracy stands alone in the last line, where scripts look for it."""
+    """Prints to stdout; the accuracy stands alone in the last line, where scripts look for it.
+
+    Where another's evaluator judges the answers, the file it takes stands there instead.
+    """
     for summary in summaries:
         text = disagreements(summary, read_results(output / summary.name / RESULTS_FILE))
         if text:
             print(text)
+    for summary in summaries:
+        if text := breakdown(summary):
+            print(text)
     print(table(summaries))
+    if notes := benchmark_notes(summaries):
+        print(notes)
     if trouble := scoring_trouble(stats()):
         print(trouble)
     print(f"results: {output}")
-    print(accuracy_line(summaries), flush=True)
+    print(last_line(output, summaries), flush=True)
 
 
 def table(summaries: Sequence[Summary]) -> str:
@@ -47,6 +57,31 @@ def disagreements(summary: Summary, results: Mapping[str, Result]) -> str:
     return "\n".join(lines)
 
 
+def breakdown(summary: Summary) -> str:
+    """A line per heading of the questions, such as MathVerse's problem versions; "" where there are none."""
+    if not (summary.breakdown and summary.judged):
+        return ""
+    width = max(map(len, summary.breakdown))
+    lines = [
+        f"  {name.ljust(width)}  {_share(group.num_correct_paper, group.num_questions)} paper  "
+        f"{_share(group.num_correct_strict, group.num_questions)} strict  of {group.num_questions}"
+        for name, group in summary.breakdown.items()
+    ]
+    return "\n".join([f"{summary.name}, by heading:", *lines])
+
+
+def benchmark_notes(summaries: Sequence[Summary]) -> str:
+    """What a reader of the numbers has to know of their benchmark."""
+    names = dict.fromkeys(summary.made_with.get("benchmark") for summary in summaries)
+    return "\n".join(ADAPTERS[name].note for name in names if name in ADAPTERS and ADAPTERS[name].note)
+
+
+def last_line(output: Path, summaries: Sequence[Summary]) -> str:
+    if summaries[-1].judged:
+        return accuracy_line(summaries)
+    return f"For the official evaluator: {output / summaries[-1].name / COMPLETIONS_FILE}"
+
+
 def scoring_trouble(counts: Mapping[str, int]) -> str | None:
     """Answers that the checker could not judge in its time and memory, and therefore counted as wrong."""
     kinds = [f"{counts[kind]} {kind}" for kind in ("timeouts", "crashes", "oversized") if counts.get(kind)]
@@ -66,13 +101,17 @@ def _row(summary: Summary) -> tuple[str, ...]:
     return (
         summary.name,
         str(summary.num_questions) + (f" (+{summary.num_skipped} skipped)" if summary.num_skipped else ""),
-        _percent(summary.accuracy_paper, summary.interval_paper),
-        _percent(summary.accuracy_strict, summary.interval_strict),
+        _percent(summary.accuracy_paper, summary.interval_paper) if summary.judged else "-",
+        _percent(summary.accuracy_strict, summary.interval_strict) if summary.judged else "-",
         "-" if speed is None else f"{speed:.1f}",
         str(summary.num_token_limit),
         str(summary.num_missing_answer),
-        str(len(summary.paper_only) + len(summary.strict_only)),
+        str(len(summary.paper_only) + len(summary.strict_only)) if summary.judged else "-",
     )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:6.2f}"
 
 
 def _percent(accuracy: float, interval: tuple[float, float]) -> str:

@@ -1,9 +1,10 @@
-"""`test_model.py --rescore`: scores stored completions again, without a model. For after a change of the checker."""
+"""`test_model.py --rescore`: scores stored completions again, without model or data. For after a change of the checker."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from hint_grpo.errors import UserError
+from hint_grpo.evaluation.completions import write_completions
 from hint_grpo.evaluation.lock import only_run_in
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results, write_results
 from hint_grpo.evaluation.scored import scored_again
@@ -36,6 +37,7 @@ def _rescore_folder(folder: Path) -> Summary:
     before = existing_results(path)
     results = [scored_again(result) for result in before.values()]
     write_results(path, results)
+    write_completions(folder, results)
     changed = sum(_verdict(result) != _verdict(before[result.id]) for result in results)
     print(f"{folder.name}: {len(results)} answers scored again, {changed} judged differently")
     old = read_summary(folder)

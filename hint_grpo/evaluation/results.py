@@ -3,6 +3,9 @@
 {"id": "0", "image_path": "./Geo170K/images/test/0.png", "question": "...", "ground_truth": "140°",
  "completion": "<think>...</think><answer>140</answer>", "answer": "140", "correct_paper": true,
  "correct_strict": true, "num_tokens": 93, "finish_reason": "stop"}
+
+Where an answer is not judged by its value alone, the line says how, so that it can be judged again without the data set:
+"judging": {"judge": "choice", "options": ["60°", "65°"], "precision": null, "group": "Vision Only"}
 """
 
 import json
@@ -12,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hint_grpo.data.questions import BY_VALUE, Judging
 from hint_grpo.errors import UserError
 
 RESULTS_FILE = "results.jsonl"
@@ -40,6 +44,7 @@ class Result:
     correct_strict: bool
     num_tokens: int
     finish_reason: str
+    judging: Judging = BY_VALUE
 
     @property
     def given(self) -> Answer:
@@ -54,7 +59,16 @@ def json_line(record: dict[str, Any]) -> str:
 
 
 def result_line(result: Result) -> str:
-    return json_line(asdict(result))
+    record = asdict(result)
+    if result.judging == BY_VALUE:
+        del record["judging"]
+    return json_line(record)
+
+
+def _result(record: dict[str, Any]) -> Result:
+    told = record.pop("judging", None)
+    judging = BY_VALUE if told is None else Judging(**{**told, "options": tuple(told["options"])})
+    return Result(**record, judging=judging)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -76,7 +90,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def read_results(path: Path) -> dict[str, Result]:
     """Every whole result of a results.jsonl by id; the last line of an id counts."""
-    results = (Result(**record) for record in read_lines(path) if record.keys() == _FIELDS)
+    results = (_result(record) for record in read_lines(path) if record.keys() | {"judging"} == _FIELDS)
     return {result.id: result for result in results}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hint_grpo.data.questions import Question
+from hint_grpo.evaluation.completions import write_completions
 from hint_grpo.evaluation.identity import Conditions
 from hint_grpo.evaluation.pool import Answered
 from hint_grpo.evaluation.results import Result
@@ -55,9 +56,10 @@ class ScaleRun:
         return result
 
     def finish(self, num_processes: int, num_skipped: int) -> Summary:
-        """Writes the final results.jsonl and summary.json."""
+        """Writes the final results.jsonl and summary.json (and completions.json where another judges the answers)."""
         results = [self.results[id] for id in self.questions]
         self.store.finish(results)
+        write_completions(self.store.folder, results)
         summary = summarise(
             results,
             name=self.store.folder.name,
@@ -68,7 +70,9 @@ class ScaleRun:
             decoding=self.conditions.decoding,
             made_with={
                 "model_path": str(self.settings.model_path),
-                "prompt_path": str(self.settings.prompt_path),
+                "prompt_path": None if self.settings.prompt_path is None else str(self.settings.prompt_path),
+                "benchmark": self.settings.benchmark,
+                "data_path": None if self.settings.data_path is None else str(self.settings.data_path),
                 "versions": installed_versions(),
             },
         )

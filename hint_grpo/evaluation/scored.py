@@ -1,10 +1,11 @@
-"""Scores an answer under both protocols, and scores a stored one again."""
+"""Judges an answer under both protocols, and judges a stored one again."""
 
 from dataclasses import replace
 
 from hint_grpo.data.questions import Question
+from hint_grpo.evaluation.judging import is_right
 from hint_grpo.evaluation.results import Answer, Result
-from hint_grpo.scoring import extract_answer, score
+from hint_grpo.scoring import extract_answer
 
 
 def scored(question: Question, given: Answer) -> Result:
@@ -15,22 +16,19 @@ def scored(question: Question, given: Answer) -> Result:
         ground_truth=question.ground_truth,
         completion=given.completion,
         answer=extract_answer(given.completion),
-        correct_paper=is_correct(given.completion, question.ground_truth, "paper"),
-        correct_strict=is_correct(given.completion, question.ground_truth, "strict"),
+        correct_paper=is_right(given.completion, question.ground_truth, question.judging, "paper"),
+        correct_strict=is_right(given.completion, question.ground_truth, question.judging, "strict"),
         num_tokens=given.num_tokens,
         finish_reason=given.finish_reason,
+        judging=question.judging,
     )
 
 
 def scored_again(result: Result) -> Result:
-    """The stored completion against the stored ground truth, by today's checker."""
+    """The stored completion against the stored ground truth, as the stored line says it is judged, by today's checker."""
     return replace(
         result,
         answer=extract_answer(result.completion),
-        correct_paper=is_correct(result.completion, result.ground_truth, "paper"),
-        correct_strict=is_correct(result.completion, result.ground_truth, "strict"),
+        correct_paper=is_right(result.completion, result.ground_truth, result.judging, "paper"),
+        correct_strict=is_right(result.completion, result.ground_truth, result.judging, "strict"),
     )
-
-
-def is_correct(completion: str, gold: str, protocol: str) -> bool:
-    return score(completion, gold, protocol) == 1.0

@@ -1,4 +1,8 @@
-"""What one evaluation is: which model, which questions, which scales, and where the results go."""
+"""What one evaluation is: which model, which questions, which scales, and where the results go.
+
+The questions are those of a file (`prompt_path`, pictures under `data_path`) or of a benchmark (`benchmark`, `data_path` a
+local copy of its data set or None for the Hub).
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,6 +10,7 @@ from pathlib import Path
 
 from hint_grpo.calibration.choices import BACKENDS, DTYPES
 from hint_grpo.errors import UserError
+from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
 
 # Where test_model.py writes when --output_dir is left out: one folder per model and question file.
 DEFAULT_OUTPUT = Path("output") / "eval"
@@ -16,8 +21,9 @@ class EvaluationSettings:
     """The settings of `run_evaluation`; test_model.py's flags of the same names say what each is for."""
 
     model_path: Path
-    data_path: Path
-    prompt_path: Path
+    data_path: Path | None = None
+    prompt_path: Path | None = None
+    benchmark: str | None = None
     scales: tuple[float, ...] = (0.0,)
     output_dir: Path | None = None
     backend: str = "auto"
@@ -32,6 +38,12 @@ class EvaluationSettings:
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
+        if (self.prompt_path is None) == (self.benchmark is None):
+            raise UserError("give either --prompt_path (a question file) or --benchmark (its name), not both")
+        if self.benchmark is not None:
+            _check_choice("benchmark", self.benchmark, tuple(ADAPTERS))
+        elif self.data_path is None:
+            raise UserError("--data_path is missing: the folder of the question file's pictures")
         if not self.scales:
             raise UserError("--scale needs at least one value, such as 0.0 or 0.8")
         for scale in self.scales:
@@ -55,8 +67,18 @@ class EvaluationSettings:
 
     @property
     def output(self) -> Path:
-        """The run's folder: `output_dir`, or output/eval/MODEL/QUESTION_FILE."""
-        return self.output_dir or default_output(self.model_path, self.prompt_path)
+        """The run's folder: `output_dir`, or output/eval/MODEL/QUESTION_FILE (or .../BENCHMARK)."""
+        return self.output_dir or default_output(self.model_path, self.prompt_path, self.benchmark)
+
+    @property
+    def questions_name(self) -> str:
+        """What the questions are called in messages."""
+        return f"--benchmark {self.benchmark}" if self.benchmark else str(self.prompt_path)
+
+    @property
+    def pictures(self) -> Path:
+        """Where the pictures of a benchmark's data set are written as files."""
+        return self.output / "images"
 
     @property
     def distinct_scales(self) -> tuple[float, ...]:
@@ -68,8 +90,8 @@ class EvaluationSettings:
         return self.output / f"scale-{float(scale)!r}{'-no_image' if self.no_image else ''}"
 
 
-def default_output(model_path: Path, prompt_path: Path) -> Path:
-    return DEFAULT_OUTPUT / model_path.resolve().name / prompt_path.stem
+def default_output(model_path: Path, prompt_path: Path | None, benchmark: str | None) -> Path:
+    return DEFAULT_OUTPUT / model_path.resolve().name / (benchmark or (prompt_path.stem if prompt_path else ""))
 
 
 def _check_positive(name: str, value: int | None) -> None:

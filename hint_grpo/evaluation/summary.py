@@ -14,6 +14,15 @@ from hint_grpo.evaluation.statistics import wilson_interval
 SUMMARY_FILE = "summary.json"
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The part of the questions under one heading (a benchmark's category)."""
+
+    num_questions: int
+    num_correct_paper: int
+    num_correct_strict: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """One row of the closing table. Accuracies and intervals are shares (0.4668), intervals are Wilson's at 95 %."""
@@ -22,7 +31,8 @@ class Summary:
     scale: float
     no_image: bool
     num_questions: int
-    num_skipped: int  # left out by --skip_bad
+    num_skipped: int  # left out, by --skip_bad or by the benchmark
+    judged: bool  # False: the answers are for another's evaluator, and every number of correct ones is 0
     num_correct_paper: int
     num_correct_strict: int
     accuracy_paper: float
@@ -35,6 +45,7 @@ class Summary:
     num_missing_answer: int  # answers without a closed <answer>...</answer>
     paper_only: tuple[str, ...]  # ids that only the paper's protocol takes for correct
     strict_only: tuple[str, ...]
+    breakdown: dict[str, Group]  # by heading, in the order met; {} where the questions have none
     decoding: dict[str, Any]  # what the answers depend on (see `identity`)
     made_with: dict[str, Any]  # for the reader: paths and library versions of the last run
 
@@ -59,6 +70,7 @@ def summarise(
         no_image=no_image,
         num_questions=n,
         num_skipped=num_skipped,
+        judged=all(result.judging.judge != "none" for result in results),
         num_correct_paper=paper,
         num_correct_strict=strict,
         accuracy_paper=paper / n if n else 0.0,
@@ -71,9 +83,21 @@ def summarise(
         num_missing_answer=sum(result.answer is None for result in results),
         paper_only=tuple(result.id for result in results if result.correct_paper and not result.correct_strict),
         strict_only=tuple(result.id for result in results if result.correct_strict and not result.correct_paper),
+        breakdown=_breakdown(results),
         decoding=decoding or {},
         made_with=made_with or {},
     )
+
+
+def _breakdown(results: Sequence[Result]) -> dict[str, Group]:
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        if result.judging.group is not None:
+            groups.setdefault(result.judging.group, []).append(result)
+    return {
+        name: Group(len(part), sum(one.correct_paper for one in part), sum(one.correct_strict for one in part))
+        for name, part in groups.items()
+    }
 
 
 def installed_versions() -> dict[str, str]:

@@ -1,0 +1,102 @@
+"""The rows of a benchmark: from a local copy (`save_to_disk`, or the Hub's parquet files), or from the Hub.
+
+Its columns are checked here, before a row is read: a column that is missing is one line that names it and those there.
+Pictures stay encoded. Parquet files are streamed: nothing is copied, and a limit reads no more than it needs.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, Image, IterableDataset, load_dataset, load_from_disk
+
+from hint_grpo.errors import UserError
+from hint_grpo.evaluation.benchmarks.adapter import Adapter, Row
+
+# What `datasets` raises for a place that is not there, a broken file, a wrong split or a Hub that cannot be reached.
+OPENING_ERRORS = (OSError, ValueError)
+FILES_SHOWN = 5
+
+
+def benchmark_rows(adapter: Adapter, data_path: Path | None) -> Iterator[Row]:
+    """The rows in order, with the adapter's columns alone; raises UserError before the first where they cannot be."""
+    where = str(data_path or f"{adapter.hub_id} (split {adapter.split})")
+    try:
+        dataset = _open(adapter, data_path)
+        _check_columns(adapter, dataset, where)
+        dataset = dataset.select_columns(list(adapter.columns))
+        if isinstance(dataset.features[adapter.image], Image):
+            dataset = dataset.cast_column(adapter.image, Image(decode=False))
+    except OPENING_ERRORS as error:
+        raise UserError(
+            f"--benchmark {adapter.name}: {where} cannot be read: {error}; {_how_to_get(adapter)}"
+        ) from error
+    return _read(adapter, dataset, where)
+
+
+def _read(adapter: Adapter, dataset: Any, where: str) -> Iterator[Row]:
+    try:
+        yield from dataset
+    except OPENING_ERRORS as error:  # a file that is damaged further on
+        raise UserError(f"--benchmark {adapter.name}: {where} cannot be read to its end: {error}") from error
+
+
+def _open(adapter: Adapter, data_path: Path | None) -> Dataset | IterableDataset:
+    if data_path is None:
+        return load_dataset(adapter.hub_id, adapter.config, split=adapter.split)
+    if not data_path.exists():
+        raise UserError(f"--data_path {data_path} does not exist; {_how_to_get(adapter)}")
+    if data_path.is_dir() and any((data_path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return _saved(adapter, data_path)
+    files = [str(file) for file in parquet_files(adapter, data_path)]
+    return load_dataset("parquet", data_files={adapter.split: files}, split=adapter.split, streaming=True)
+
+
+def _saved(adapter: Adapter, folder: Path) -> Dataset:
+    dataset = load_from_disk(folder)
+    if isinstance(dataset, DatasetDict):
+        if adapter.split not in dataset:
+            raise UserError(f"--data_path {folder} has no split {adapter.split}; it has {', '.join(dataset)}")
+        return dataset[adapter.split]
+    return dataset
+
+
+def parquet_files(adapter: Adapter, place: Path) -> list[Path]:
+    """The files of the adapter's split: en/dev-00000-of-00001.parquet, testmini.parquet, en/dev/0000.parquet, ..
+
+    A copy that holds a single parquet file is taken to be it (MMStar's is called mmstar.parquet).
+    """
+    if place.is_file():
+        return [place]
+    found = sorted(place.rglob("*.parquet"))
+    if not found:
+        raise UserError(f"--data_path {place} holds neither parquet files nor a saved data set; {_how_to_get(adapter)}")
+    in_config = [file for file in found if adapter.config in file.relative_to(place).parts[:-1]]
+    files = [file for file in in_config or found if _is_of_split(file, place, adapter.split)]
+    if files or len(found) == 1:
+        return files or found
+    names = ", ".join(str(file.relative_to(place)) for file in found[:FILES_SHOWN])
+    raise UserError(f"--data_path {place} holds no file of the split {adapter.split}, but {names}")
+
+
+def _is_of_split(file: Path, place: Path, split: str) -> bool:
+    return file.stem == split or file.stem.startswith(f"{split}-") or split in file.relative_to(place).parts[:-1]
+
+
+def _check_columns(adapter: Adapter, dataset: Dataset | IterableDataset, where: str) -> None:
+    there = dataset.features or {}
+    missing = [column for column in adapter.columns if column not in there]
+    if missing:
+        raise UserError(
+            f"--benchmark {adapter.name}: {where} has no column {', '.join(missing)}; its columns are {', '.join(there)}"
+        )
+    picture = there[adapter.image]
+    if not isinstance(picture, Image) and not (isinstance(picture, dict) and "bytes" in picture):
+        raise UserError(
+            f"--benchmark {adapter.name}: column {adapter.image} of {where} holds {picture}, not pictures; "
+            f"its columns are {', '.join(there)}"
+        )
+
+
+def _how_to_get(adapter: Adapter) -> str:
+    return f"get a copy: hf download {adapter.hub_id} --repo-type dataset --local-dir DIR, then --data_path DIR"
