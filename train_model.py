@@ -16,10 +16,12 @@ def main() -> int:
         exit_code, dataset = run.check_data(training, model, dataset, report, processor)
         if not script.skip_bad:
             return exit_code
-    trainer = run.make_trainer(script, training, model, dataset, processor)
-    run.describe(trainer, report)
-    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
-    run.finish(trainer)
+    resume = run.checkpoint(training, dataset)
+    with run.rollout_server(training, model) as server:
+        trainer = run.make_trainer(script, training, model, dataset, processor, server)
+        run.describe(trainer, report)
+        if run.train(trainer, resume):
+            run.finish(trainer)
     return 0
 
 

@@ -18,6 +18,7 @@ from trl import GRPOConfig, ModelConfig, TrlParser
 
 from hint_grpo.errors import UserError
 from hint_grpo.hints import HintPolicy
+from hint_grpo.rollout.placement import Placement, place, visible_gpus
 from hint_grpo.scoring.rewards import REWARD_NAMES
 
 
@@ -99,8 +100,18 @@ class HintGRPOConfig(GRPOConfig):
     )
     # A plain bool, so that the published `--bf16` needs no value; and off unless asked for (TRL: on, on a CPU as well).
     bf16: bool = field(default=False, metadata={"help": "Train in bfloat16 (with --torch_dtype bfloat16)."})
-    # vLLM serves from this process until a server is asked for.
-    vllm_mode: str = field(default="colocate", metadata={"help": "colocate: vLLM in the trainer's process."})
+    vllm_mode: str = field(
+        default="auto",
+        metadata={
+            "help": "colocate: vLLM in each training process; server: a server of the run's own on the spare GPUs, or the one "
+            "at --vllm_server_base_url; auto: a server where there are more GPUs than training processes, else colocate."
+        },
+    )
+    vllm_enable_sleep_mode: bool | None = field(
+        default=None,
+        metadata={"help": "Colocate: give vLLM's memory back while training. Default: on a GPU yes, on a CPU no."},
+    )
+    vllm_server_timeout: float = field(default=900.0, metadata={"help": "Seconds to wait for the server to come up."})
     output_dir: str = field(default="output/hint_grpo", metadata={"help": "Checkpoints, ledger and plots."})
     logging_steps: float = field(default=1, metadata={"help": "Log every so many steps."})
     report_to: None | str | list[str] = field(default="none", metadata={"help": "wandb, tensorboard or none."})
@@ -130,8 +141,19 @@ class HintGRPOConfig(GRPOConfig):
     max_pixels: int | None = field(
         default=None, metadata={"help": "Larger pictures are scaled down to this many pixels."}
     )
-    # Set by __post_init__: what --per_device_train_batch_size said.
+    resume_anyway: bool = field(
+        default=False,
+        metadata={"help": "Resume although the optimizer's state is missing, or data or settings have changed."},
+    )
+    max_bad_steps: int = field(
+        default=10, metadata={"help": "Stop after so many steps in a row without a usable reward (None, NaN or inf)."}
+    )
+    stage_timeout: float = field(
+        default=1800.0, metadata={"help": "Seconds in one stage after which the watchdog names the rank that hangs."}
+    )
+    # Set by __post_init__: what --per_device_train_batch_size said, and who samples.
     prompts_per_device: int = field(init=False, default=0)
+    placement: Placement = field(init=False, default=Placement("transformers"))
 
     def __post_init__(self) -> None:
         self._check()
@@ -159,16 +181,31 @@ class HintGRPOConfig(GRPOConfig):
             raise UserError("--eval_strategy: use no; checkpoints are evaluated by test_model.py")
         if self.use_vllm and importlib.util.find_spec("vllm") is None:
             raise UserError("--use_vllm true needs vLLM: pip install -r requirements.txt, or say --use_vllm false")
-        if self.use_vllm and self.vllm_mode != "colocate":
-            raise UserError(f"--vllm_mode {self.vllm_mode} is not supported yet: use colocate")
-        if self.use_vllm and self.vllm_tensor_parallel_size != 1:
-            raise UserError("--vllm_tensor_parallel_size must be 1: every rank has its own engine")
+        self.placement = place(
+            use_vllm=self.use_vllm,
+            mode=self.vllm_mode,
+            base_url=self.vllm_server_base_url,
+            gpus=visible_gpus(0 if self.use_cpu else torch.cuda.device_count()),
+            num_local_processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+            num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
+            tensor_parallel_size=self.vllm_tensor_parallel_size,
+            sleep=self.vllm_enable_sleep_mode,
+        )
+        self.vllm_enable_sleep_mode = self.placement.sleep
         if self.deepspeed and isinstance(self.deepspeed, str) and not Path(self.deepspeed).is_file():
             raise UserError(
                 f"--deepspeed {self.deepspeed} does not exist; local_scripts/ holds the project's configurations"
             )
+        if self.max_bad_steps < 1 or self.stage_timeout <= 0:
+            raise UserError("--max_bad_steps and --stage_timeout must be above 0")
         if self.max_prompt_length < 1 or self.max_completion_length < 1:
             raise UserError("--max_prompt_length and --max_completion_length must be 1 or more")
+
+    @property
+    def sequences_per_process(self) -> int:
+        """Completions that one process has sampled for it at a time, at most."""
+        levels = 1 if self.escalation == "lazy" else self.policy.num_levels
+        return self.prompts_per_device * self.steps_per_generation * self.num_generations * levels
 
     @property
     def policy(self) -> HintPolicy:

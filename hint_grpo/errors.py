@@ -1,5 +1,6 @@
 """A user's mistake: one clear line that says what to do, exit code 2 (train_model.py and test_model.py print it)."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ def run_main(main: Callable[[], int | None]) -> None:
     try:
         code = main()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        if os.environ.get("RANK", "0") == "0":  # once, not once per rank
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         code = 2
     sys.exit(code or 0)

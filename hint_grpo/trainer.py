@@ -7,13 +7,15 @@ How a step differs from TRL's:
 2. the begun turn (`<think>` and the hint) stands at the start of the completion with `env_mask` 0: no loss, no KL, no reward,
    and the prompt stays what the processor made it;
 3. rewards were given when a group was sampled, on what the model itself wrote; here they are only gathered;
-4. vLLM is this project's engine (`hint_grpo.rollout.vllm_colocate`), set up after TRL's own set-up without it.
+4. vLLM is this project's (`hint_grpo.rollout`: in the process, or a server), set up after TRL's own set-up without it;
+5. checkpoints appear whole and carry what TRL forgets: the data's order, and completions not trained on yet.
 
 The loss is TRL's, with the constants that `hint_grpo.config` pins.
 """
 
 import hint_grpo.stack  # noqa: F401
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,19 +24,23 @@ import torch
 from accelerate.utils import gather, gather_object
 from datasets import Dataset
 from torch.utils.data import Sampler
+from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.utils import RepeatSampler
 
-from hint_grpo import ledger
+from hint_grpo import checkpoints, ledger
 from hint_grpo.config import HintGRPOConfig
+from hint_grpo.health import GapWatch, RewardWatch, warn
 from hint_grpo.prompts import Message
 from hint_grpo.rollout.encode import PromptEncoder, vision_token_ids
 from hint_grpo.rollout.escalation import roll_out
 from hint_grpo.rollout.hf import TransformersBackend
 from hint_grpo.rollout.judge import Judge, RewardFunction
 from hint_grpo.rollout.prompting import TurnBuilder, length_limits, usable_turns
-from hint_grpo.rollout.types import Rollout, RolloutBackend
+from hint_grpo.rollout.server_process import ServerProcess
+from hint_grpo.rollout.types import Group, Rollout, RolloutBackend, Sampled, Turn
+from hint_grpo.stages import Stages
 
 
 class EpochSampler(RepeatSampler):
@@ -51,7 +57,8 @@ class EpochSampler(RepeatSampler):
 class HintGRPOTrainer(GRPOTrainer):
     """Trains on rows with id, image (path), question, solution, reasoning_steps and source.
 
-    `accuracy` decides which hint level is trained on; `reward_funcs` are trained on.
+    `accuracy` decides which hint level is trained on; `reward_funcs` are trained on. `server` is the vLLM server that this
+    process started, on rank 0 of a run that has one of its own.
     """
 
     _tag_names = ["trl", "grpo", "hint-grpo"]
@@ -65,6 +72,7 @@ class HintGRPOTrainer(GRPOTrainer):
         args: HintGRPOConfig,
         train_dataset: Dataset,
         processing_class: Any,
+        server: ServerProcess | None = None,
         **kwargs: Any,
     ) -> None:
         use_vllm, args.use_vllm = args.use_vllm, False  # TRL must not build its own engine
@@ -79,6 +87,10 @@ class HintGRPOTrainer(GRPOTrainer):
             **kwargs,
         )
         args.use_vllm = self.use_vllm = use_vllm
+        self.stages = Stages(torch.cuda.synchronize if self.accelerator.device.type == "cuda" else lambda: None)
+        self.reward_watch, self.gap_watch = RewardWatch(args.max_bad_steps), GapWatch()
+        self.identity = checkpoints.RunIdentity.of(train_dataset, args)
+        self._saving = False
         self.encoder = PromptEncoder(processing_class)
         self.limits = length_limits(self.model.config, args)
         self.judge = Judge(self.reward_funcs, accuracy, self.encoder.decode)
@@ -89,7 +101,7 @@ class HintGRPOTrainer(GRPOTrainer):
             self.limits,
             args.seed,
         )
-        self.backend = self._make_backend()
+        self.backend = self._make_backend(server)
         self.rollouts: list[Rollout] = []
         self.replaced: list[str] = []  # rows that could not be used, with the reason
 
@@ -97,24 +109,31 @@ class HintGRPOTrainer(GRPOTrainer):
     def ledger_path(self) -> Path:
         return Path(self.args.output_dir) / ledger.FILE_NAME
 
-    def _make_backend(self) -> RolloutBackend:
+    def _make_backend(self, server: ServerProcess | None) -> RolloutBackend:
         config = self.model.config
         never = vision_token_ids(
             self._tokenizer, (getattr(config, name, None) for name in ("image_token_id", "video_token_id"))
         )
         if not self.use_vllm:
             return TransformersBackend(self, never)
-        from hint_grpo.rollout.vllm_colocate import ColocatedVLLM
-
-        levels = 1 if self.args.escalation == "lazy" else self.args.policy.num_levels
-        prompts = self.args.prompts_per_device * self.args.steps_per_generation
-        self.vllm_generation = ColocatedVLLM(
-            self,
-            never,
-            context_length=self.limits.context_length or 0,
-            max_num_seqs=prompts * self.num_generations * levels,
-        )
         self._last_loaded_step = -1
+        context_length = self.limits.context_length or 0
+        if self.args.placement.kind == "colocate":
+            from hint_grpo.rollout.vllm_colocate import ColocatedVLLM
+
+            max_num_seqs = self.args.sequences_per_process
+            self.vllm_generation = ColocatedVLLM(self, never, context_length=context_length, max_num_seqs=max_num_seqs)
+        else:
+            from hint_grpo.rollout.vllm_server import ServedVLLM
+
+            self.vllm_generation = ServedVLLM(self, never, context_length=context_length, server=server)
+        sync = self.vllm_generation.sync_weights
+
+        def timed_sync() -> None:
+            with self.stages("sync"):
+                sync()
+
+        self.vllm_generation.sync_weights = timed_sync
         return self.vllm_generation
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
@@ -150,7 +169,29 @@ class HintGRPOTrainer(GRPOTrainer):
         ]
         batch = super()._generate_and_score_completions(inputs)
         self._record(step, [skipped for _, _, skipped, _ in prepared], reasons)
+        self._look_at_gap(step)
         return batch
+
+    def _look_at_gap(self, step: int) -> None:
+        """The same number on every rank, so that all of them stop or none."""
+        gaps = self._metrics["train" if self.model.training else "eval"]["sampling/sampling_logp_difference/mean"]
+        if gaps and (warning := self.gap_watch.look(gaps[-1], step)) and self.accelerator.is_main_process:
+            warn(warning)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        with self.stages("update"):  # what is left of a step when the stages inside it have taken their part
+            return super().training_step(*args, **kwargs)
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        with self.stages("reference" if model is self.ref_model else "policy"):
+            return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+
+    def judge_group(self, turn: Turn, completions: list[Sampled]) -> Group:
+        """Scores a group; may be called beside the main thread."""
+        start = time.monotonic()
+        group = self.judge(turn, completions)
+        self.stages.add("score", time.monotonic() - start)
+        return group
 
     def _generate(self, prompts: list[list[Message]]) -> tuple[Any, ...]:
         """TRL's, with the completions as the model wrote them (it decodes the hint along)."""
@@ -169,13 +210,16 @@ class HintGRPOTrainer(GRPOTrainer):
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
         """(B * G of all ranks, F): the rewards given when the chosen groups were sampled."""
-        rewards = [row_F for rollout in self.rollouts for row_F in rollout.group.rewards_GF]
+        local = [row_F for rollout in self.rollouts for row_F in rollout.group.rewards_GF]
         for rollout in self.rollouts:
             level = rollout.group.turn.hint
             for _ in rollout.group.texts:
                 self._log_completion_extra("hint_level", [level.level])
                 self._log_completion_extra("hint", [level.text])
-        return gather(torch.tensor(rewards, dtype=torch.float32, device=self.accelerator.device))
+        rewards = gather(torch.tensor(local, dtype=torch.float32, device=self.accelerator.device))
+        num_unusable = self.reward_watch.look(rewards.flatten().tolist())
+        self._metrics["train" if self.model.training else "eval"]["rewards/unusable"].append(num_unusable)
+        return rewards
 
     def _record(self, step: int, skipped_B: Sequence[int], reasons: list[str]) -> None:
         """Ledger and metrics of this batch, of all ranks together."""
@@ -194,16 +238,50 @@ class HintGRPOTrainer(GRPOTrainer):
             for reason in replaced:
                 print(f"sample left out: {reason}", flush=True)
 
+    def _get_output_dir(self, trial: Any) -> str:
+        output_dir = super()._get_output_dir(trial)
+        return str(checkpoints.unfinished_folder(Path(output_dir))) if self._saving else output_dir
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Writes the checkpoint aside and renames it when every rank's part is there."""
+        folder = checkpoints.unfinished_folder(Path(self.args.output_dir)) / checkpoints.checkpoint_name(
+            self.state.global_step
+        )
+        self._saving = True
+        super()._save_checkpoint(model, trial)
+        self._saving = False
+        if self._buffered_inputs is not None and self._step % (self.args.steps_per_generation * self.num_iterations):
+            checkpoints.save_rollouts(folder, self.accelerator.process_index, self._buffered_inputs)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            checkpoints.write_identity(folder, self.identity, self._step)
+            checkpoints.publish(folder, Path(self.args.output_dir))
+            rotate_checkpoints(
+                output_dir=self.args.output_dir, save_total_limit=self.args.save_total_limit, use_mtime=True
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            folder = Path(checkpoint)
+            micro_steps = self.state.global_step * self.args.gradient_accumulation_steps
+            self._step = checkpoints.read_identity(folder).get("micro_steps", micro_steps)
+            self._buffered_inputs = checkpoints.load_rollouts(
+                folder, self.accelerator.process_index, self.accelerator.device
+            )
+
 
 def _completions_of_rollouts(prompts: list[Any], trainer: HintGRPOTrainer) -> dict[str, list[Any]]:
     """TRL's rollout_func: rolls out the turns at hand; begun tokens first, masked out of everything by env_mask."""
-    trainer.rollouts = roll_out(
-        trainer.turns_BH,
-        trainer.backend,
-        trainer.judge,
-        num_generations=trainer.num_generations,
-        lazy=trainer.args.escalation == "lazy",
-    )
+    with trainer.stages("generate"):
+        trainer.rollouts = roll_out(
+            trainer.turns_BH,
+            trainer.backend,
+            trainer.judge_group,
+            num_generations=trainer.num_generations,
+            lazy=trainer.args.escalation == "lazy",
+        )
     result: dict[str, list[Any]] = {"prompt_ids": [], "completion_ids": [], "logprobs": [], "env_mask": []}
     for group in (rollout.group for rollout in trainer.rollouts):
         begun = group.turn.begun_ids

@@ -2,22 +2,30 @@
 
 import hint_grpo.stack  # noqa: F401
 
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback
 from trl import ModelConfig, get_peft_config
 
-from hint_grpo import ledger
+from hint_grpo.callbacks import CleanStart, StageTimes, Watched
+from hint_grpo.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume
 from hint_grpo.config import HintGRPOConfig, ScriptArguments
 from hint_grpo.data.dataset import DataReport, load_training_data
 from hint_grpo.data.preflight import preflight, without_skipped
 from hint_grpo.errors import UserError
 from hint_grpo.plots import plot_utilization
 from hint_grpo.progress import ProgressBar
+from hint_grpo.rollout import server_process
 from hint_grpo.rollout.prompting import length_limits
+from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
 from hint_grpo.scoring.rewards import make_reward
+from hint_grpo.stopping import StopOnSignal
 from hint_grpo.trainer import HintGRPOTrainer
+
+MAX_SEQUENCES_OF_SERVER = 1024
 
 
 def load_processor(model: ModelConfig, training: HintGRPOConfig) -> Any:
@@ -68,20 +76,32 @@ def check_data(
     return int(bool(bad)), without_skipped(dataset, checked)
 
 
-class LedgerStart(TrainerCallback):
-    """Lines the hint ledger up with the step at which training begins."""
-
-    def __init__(self, trainer: HintGRPOTrainer) -> None:
-        self.path = trainer.ledger_path
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            ledger.start(self.path, state.global_step)
+def rollout_server(training: HintGRPOConfig, model: ModelConfig) -> AbstractContextManager[ServerProcess | None]:
+    """The run's own vLLM server, on rank 0 of a run that has one: started while the trainer loads, ended with the block."""
+    settings = None
+    if training.placement.kind == "own server" and training.process_index == 0:
+        config = AutoConfig.from_pretrained(model.model_name_or_path, trust_remote_code=training.trust_remote_code)
+        settings = ServerSettings(
+            model=model.model_name_or_path,
+            dtype=model.dtype or "auto",
+            context_length=length_limits(config, training).context_length or 0,
+            max_num_seqs=min(training.sequences_per_process * training.world_size, MAX_SEQUENCES_OF_SERVER),
+            gpu_ids=training.placement.server_gpus,
+            tensor_parallel_size=training.vllm_tensor_parallel_size,
+            gpu_memory_utilization=training.vllm_gpu_memory_utilization,
+            max_pixels=training.max_pixels,
+            trust_remote_code=training.trust_remote_code,
+        )
+    return server_process.rollout_server(settings, Path(training.output_dir) / "vllm_server.log")
 
 
 def make_trainer(
-    script: ScriptArguments, training: HintGRPOConfig, model: ModelConfig, dataset: Dataset, processor: Any
+    script: ScriptArguments,
+    training: HintGRPOConfig,
+    model: ModelConfig,
+    dataset: Dataset,
+    processor: Any,
+    server: ServerProcess | None = None,
 ) -> HintGRPOTrainer:
     training.model_init_kwargs = {
         "revision": model.model_revision,
@@ -98,11 +118,13 @@ def make_trainer(
         train_dataset=dataset,
         processing_class=processor,
         peft_config=get_peft_config(model),
+        server=server,
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(ProgressBar())
-    trainer.add_callback(LedgerStart(trainer))
+    for callback in (CleanStart(trainer), StageTimes(trainer), Watched(trainer)):
+        trainer.add_callback(callback)
     return trainer
 
 
@@ -112,19 +134,58 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
         return
     args = trainer.args
     prompts = args.prompts_per_device * args.gradient_accumulation_steps * args.world_size
-    where = "vLLM in each process" if args.use_vllm else "transformers"
     for line in report.lines(args.policy.num_levels):
         print(line)
+    gpus = " (one GPU each)" if args.device.type == "cuda" else ""
+    print(f"training: {args.world_size} process(es) on {args.device.type}{gpus}; rollouts: {_who_samples(trainer)}")
     print(
-        f"{args.world_size} process(es) on {args.device.type}; rollouts by {where}; hints: {args.hint_policy}, "
-        f"{args.policy.num_levels} level(s), {args.hint_injection} injection, {args.escalation} escalation"
+        f"hints: {args.hint_policy}, {args.policy.num_levels} level(s), {args.hint_injection} injection, "
+        f"{args.escalation} escalation"
     )
     print(
         f"a step: {args.prompts_per_device} prompt(s) x {args.gradient_accumulation_steps} accumulation x "
-        f"{args.world_size} process(es) = {prompts} prompts, {args.num_generations} completions each; "
-        f"context {trainer.limits.context_length} tokens",
+        f"{args.world_size} process(es) = {prompts} prompts, {args.num_generations} completions each = "
+        f"{prompts * args.num_generations} completions; context {trainer.limits.context_length} tokens",
         flush=True,
     )
+
+
+def _who_samples(trainer: HintGRPOTrainer) -> str:
+    placement = trainer.args.placement
+    if placement.kind == "transformers":
+        return "the policy itself, by transformers"
+    if placement.kind == "colocate":
+        return f"vLLM in each process{', asleep while training' if placement.sleep else ''}"
+    url = trainer.vllm_generation.url
+    if placement.kind == "given server":
+        return f"the vLLM server at {url}"
+    where = f"GPU {', '.join(placement.server_gpus)}" if placement.server_gpus else "the CPU"
+    return f"this run's vLLM server at {url} on {where}"
+
+
+def checkpoint(training: HintGRPOConfig, dataset: Dataset) -> Path | None:
+    """--resume_from_checkpoint: the folder to go on from, after a look at whether it is this run's."""
+    folder = checkpoint_to_resume(training.resume_from_checkpoint, Path(training.output_dir))
+    if folder is not None:
+        identity = RunIdentity.of(dataset, training)
+        check_resumable(folder, identity, anyway=training.resume_anyway, deepspeed=bool(training.deepspeed))
+    if training.resume_from_checkpoint and training.process_index == 0:
+        print(f"resuming from {folder}" if folder else f"no checkpoint in {training.output_dir} yet: starting at step 0")
+    return folder
+
+
+def train(trainer: HintGRPOTrainer, resume: Path | None) -> bool:
+    """Trains, from a checkpoint where there is one to go on from; False where a signal ended the run before its last step."""
+    stop = StopOnSignal(trainer.accelerator.device)
+    trainer.add_callback(stop)
+    trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    if stop.stopped and trainer.accelerator.is_main_process:
+        print(
+            f"stopped by a signal after step {trainer.state.global_step}; the same command with "
+            "--resume_from_checkpoint true goes on",
+            flush=True,
+        )
+    return not stop.stopped
 
 
 def finish(trainer: HintGRPOTrainer) -> None:

@@ -36,4 +36,5 @@ class Judge:
 
 
 def _as_floats(rewards: Sequence[float | None]) -> list[float]:
-    return [math.nan if reward is None else float(reward) for reward in rewards]
+    """None and infinity become NaN: TRL leaves NaN out of a group's mean, and one infinity would make every advantage NaN."""
+    return [float(reward) if reward is not None and math.isfinite(reward) else math.nan for reward in rewards]

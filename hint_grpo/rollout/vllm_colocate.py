@@ -5,26 +5,31 @@ Built on TRL's VLLMGeneration, whose walk over the parameters knows ZeRO-3, FSDP
 - prompts carry one image placeholder per image: TRL sends them expanded, and vLLM expands them once more (trl issue 6294);
 - weights go through vLLM's own reload path: TRL's `load_weights` fails on vLLM's CPU build, whose weights are repacked;
 - the engine has the trainer's dtype, and never samples a vision token;
-- the engine is stepped here, so that a prompt goes up a level when its own group is done, while others are sampled.
+- the engine is stepped here, so that a prompt goes up a level when its own group is judged, and groups are judged while
+  others are sampled.
 """
 
 import hint_grpo.stack
 
 import os
-import socket
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
 from trl.generation.vllm_generation import VLLMGeneration, ensure_master_addr_port
 from vllm import LLM, SamplingParams
-from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 from vllm.sampling_params import RequestOutputKind
 
+from hint_grpo.rollout.ports import free_port
+from hint_grpo.rollout.sampling import sampling_settings
 from hint_grpo.rollout.types import OnGroup, Sampled, Turn
+from hint_grpo.rollout.weights import repack_tied_head
 
-NEVER = -100.0  # logit bias; vLLM's bound for it
+JUDGING_STEPS = 2  # engine steps that a group may be judged in before its prompt goes up a level
 
 
 class ColocatedVLLM(VLLMGeneration):
@@ -32,8 +37,7 @@ class ColocatedVLLM(VLLMGeneration):
 
     def __init__(self, trainer: Any, suppressed_ids: list[int], *, context_length: int, max_num_seqs: int) -> None:
         self.suppressed_ids = suppressed_ids
-        self.max_pixels = trainer.args.max_pixels
-        args = trainer.args
+        self.args = args = trainer.args
         super().__init__(
             model=trainer.model,
             accelerator=trainer.accelerator,
@@ -45,13 +49,6 @@ class ColocatedVLLM(VLLMGeneration):
             enable_sleep_mode=args.vllm_enable_sleep_mode,
             model_impl=args.vllm_model_impl,
             trust_remote_code=args.trust_remote_code,
-            repetition_penalty=args.repetition_penalty,
-            temperature=args.temperature,
-            top_p=args.top_p,
-            top_k=args.top_k,
-            min_p=args.min_p,
-            max_completion_length=args.max_completion_length,
-            generation_kwargs=args.generation_kwargs,
         )
 
     def _init_vllm(self) -> None:
@@ -60,7 +57,7 @@ class ColocatedVLLM(VLLMGeneration):
         os.environ["LOCAL_RANK"] = str(self.accelerator.local_process_index)
         os.environ["WORLD_SIZE"] = str(self.accelerator.num_processes)
         # A lone process meets nobody: a port of its own, so that two runs on one machine do not collide on 29500.
-        ensure_master_addr_port("127.0.0.1", _free_port() if self.accelerator.num_processes == 1 else None)
+        ensure_master_addr_port("127.0.0.1", free_port() if self.accelerator.num_processes == 1 else None)
         self.llm = LLM(
             model=self.model.name_or_path,
             dtype=str(self.model.dtype).removeprefix("torch."),
@@ -70,7 +67,7 @@ class ColocatedVLLM(VLLMGeneration):
             # A whole prompt with its image in one step.
             max_num_batched_tokens=max(4096, self.max_model_length or 0),
             limit_mm_per_prompt={"image": 1, "video": 0},
-            mm_processor_kwargs={"max_pixels": self.max_pixels} if self.max_pixels else None,
+            mm_processor_kwargs={"max_pixels": self.args.max_pixels} if self.args.max_pixels else None,
             enable_sleep_mode=self.enable_sleep_mode,
             enforce_eager=not hint_grpo.stack.HAS_CUDA,  # compiling for a CPU takes longer than it saves
             model_impl=self.model_impl,
@@ -101,8 +98,7 @@ class ColocatedVLLM(VLLMGeneration):
             # A gathered parameter is freed when the walk goes on; vLLM keeps what it is given until a layer is whole.
             weights = ((name, parameter.detach().clone()) for name, parameter in weights)
         runner.reload_weights(weights_iterator=weights)
-        if not hint_grpo.stack.HAS_CUDA:
-            _repack_tied_head(runner.get_model())
+        repack_tied_head(runner.get_model())
         # Both hold what the old weights made. The reload empties the worker's half of the picture cache; without the
         # scheduler's half, a picture seen before would be looked for and not found.
         self.llm.reset_prefix_cache()
@@ -122,19 +118,33 @@ class ColocatedVLLM(VLLMGeneration):
     def run(self, turns: Sequence[Turn], num_generations: int, on_group: OnGroup) -> None:
         engine = self.llm.llm_engine
         in_flight: dict[str, Turn] = {}
+        judging: deque[tuple[int, Future[Sequence[Turn]]]] = deque()
 
         def submit(more: Sequence[Turn]) -> None:
             for turn in more:
                 request_id = f"{turn.index}-{turn.hint.level}"
                 in_flight[request_id] = turn
-                engine.add_request(request_id, self._prompt(turn), self._sampling(turn.seed, num_generations))
+                settings = sampling_settings(
+                    self.args, self.suppressed_ids, seed=turn.seed, num_generations=num_generations
+                )
+                settings["output_kind"] = RequestOutputKind(settings["output_kind"])
+                engine.add_request(request_id, self._prompt(turn), SamplingParams(**settings))
 
         submit(turns)
-        while in_flight:
-            for output in engine.step():
-                if output.finished:
-                    turn = in_flight.pop(output.request_id)
-                    submit(on_group(turn, [_sampled(completion) for completion in output.outputs]))
+        # One thread: it asks the scoring processes while the engine goes on with the other prompts.
+        with ThreadPoolExecutor(max_workers=1) as judge:
+            for step in count():
+                # Taken up at a fixed step and not when it happens to be ready: which turns share a batch must not depend
+                # on timing, or a repeated step would differ in the last bit.
+                while judging and (step >= judging[0][0] or not in_flight):
+                    submit(judging.popleft()[1].result())
+                if not in_flight:
+                    break
+                for output in engine.step():
+                    if output.finished:
+                        turn = in_flight.pop(output.request_id)
+                        completions = [_sampled(completion) for completion in output.outputs]
+                        judging.append((step + JUDGING_STEPS, judge.submit(on_group, turn, completions)))
 
     @staticmethod
     def _prompt(turn: Turn) -> dict[str, Any]:
@@ -142,37 +152,6 @@ class ColocatedVLLM(VLLMGeneration):
             "prompt_token_ids": turn.prompt.short_ids + turn.begun_ids,
             "multi_modal_data": {"image": turn.prompt.image},
         }
-
-    def _sampling(self, seed: int, num_generations: int) -> SamplingParams:
-        settings = {
-            "n": num_generations,
-            "seed": seed,  # completion g gets seed + g
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "top_k": self.top_k,
-            "min_p": self.min_p or 0.0,
-            "repetition_penalty": self.repetition_penalty,
-            "max_tokens": self.max_completion_length,
-            "logprobs": 0,
-            "logit_bias": dict.fromkeys(self.suppressed_ids, NEVER),
-            "output_kind": RequestOutputKind.FINAL_ONLY,
-            "detokenize": False,
-        }
-        return SamplingParams(**(settings | self.generation_kwargs))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def _repack_tied_head(model: torch.nn.Module) -> None:
-    """vLLM's CPU build computes the output head from a packed copy. A reload makes it anew where it loads the head, but passes
-    a head by that is tied to the embeddings: the copy would keep the old weights, and sampling would follow them."""
-    for module in model.modules():
-        if isinstance(module, ParallelLMHead):
-            module.quant_method.process_weights_after_loading(module)
 
 
 def _sampled(completion: Any) -> Sampled:

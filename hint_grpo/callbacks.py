@@ -1,0 +1,69 @@
+"""What happens around the steps of a run, as transformers' callbacks: a clean start, stage times, the watchdog."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather
+from transformers import TrainerCallback
+
+from hint_grpo import checkpoints, ledger
+from hint_grpo.stages import NAMES
+from hint_grpo.trainer import HintGRPOTrainer
+from hint_grpo.watchdog import FOLDER, Watchdog
+
+
+class CleanStart(TrainerCallback):
+    """Lines the hint ledger up with the step at which training begins, and drops a checkpoint that was never finished."""
+
+    def __init__(self, trainer: HintGRPOTrainer) -> None:
+        self.ledger_path = trainer.ledger_path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.ledger_path.parent.mkdir(parents=True, exist_ok=True)
+            ledger.start(self.ledger_path, state.global_step)
+            shutil.rmtree(checkpoints.unfinished_folder(Path(args.output_dir)), ignore_errors=True)
+
+
+class StageTimes(TrainerCallback):
+    """Logs `time/STAGE`, seconds of each step, of the rank that took longest."""
+
+    def __init__(self, trainer: HintGRPOTrainer) -> None:
+        self.trainer = trainer
+        self.update: Any = None
+
+    def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.update = self.trainer.stages("update")
+        self.update.__enter__()
+
+    def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.update.__exit__(None, None, None)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        taken = self.trainer.stages.take()
+        seconds = torch.tensor([[taken[name] for name in NAMES]], device=self.trainer.accelerator.device)
+        slowest = gather(seconds).max(dim=0).values.tolist()
+        for name, value in zip(NAMES, slowest, strict=True):
+            self.trainer._metrics["train"][f"time/{name}"].append(value)
+
+
+class Watched(TrainerCallback):
+    """Runs a watchdog from the first step to the last."""
+
+    def __init__(self, trainer: HintGRPOTrainer) -> None:
+        accelerator, args = trainer.accelerator, trainer.args
+        self.watchdog = Watchdog(
+            trainer.stages,
+            Path(args.output_dir) / FOLDER,
+            accelerator.process_index,
+            accelerator.num_processes,
+            args.stage_timeout,
+        )
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.watchdog.start()
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        self.watchdog.stop()

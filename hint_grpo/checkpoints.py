@@ -1,0 +1,172 @@
+"""Checkpoints that appear whole, say what they belong to, and are resumed only by the run they belong to.
+
+transformers writes weights, optimizer, scheduler, random states and counters. Added here, in the checkpoint's folder:
+
+hint_grpo.json                   the run's identity, and how many batches each process has taken
+rollouts-rank-0.safetensors      completions that are sampled but not trained on yet, where a checkpoint falls between
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+
+from hint_grpo.errors import UserError
+
+IDENTITY_FILE = "hint_grpo.json"
+STATE_FILE = "trainer_state.json"
+UNFINISHED = ".unfinished"
+"""Folder in OUTPUT_DIR in which a checkpoint is written before it gets its name."""
+IDENTIFYING_COLUMNS = ("id", "question", "solution", "reasoning_steps")
+
+
+def data_fingerprint(dataset: Dataset) -> str:
+    """Of every sample's text in order; where the pictures lie does not matter."""
+    digest = hashlib.blake2b(digest_size=16)
+    columns = dataset.select_columns([name for name in IDENTIFYING_COLUMNS if name in dataset.column_names])
+    for table in columns.with_format("arrow").iter(1000):
+        for batch in table.combine_chunks().to_batches():
+            digest.update(batch.serialize())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What decides which prompts a step sees: a resumed run that differs in it would see others."""
+
+    data: str
+    num_samples: int
+    num_processes: int
+    prompts_per_device: int
+    num_generations: int
+    gradient_accumulation_steps: int
+    steps_per_generation: int
+    num_iterations: int
+    seed: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, args: Any) -> "RunIdentity":
+        return cls(
+            data=data_fingerprint(dataset),
+            num_samples=len(dataset),
+            num_processes=args.world_size,
+            prompts_per_device=args.prompts_per_device,
+            num_generations=args.num_generations,
+            gradient_accumulation_steps=args.gradient_accumulation_steps,
+            steps_per_generation=args.steps_per_generation,
+            num_iterations=args.num_iterations,
+            seed=args.seed,
+        )
+
+    def differences(self, written: dict[str, Any]) -> list[str]:
+        return [
+            f"{field.name} {written.get(field.name)} there, {getattr(self, field.name)} here"
+            for field in fields(self)
+            if written.get(field.name) != getattr(self, field.name)
+        ]
+
+
+def write_identity(folder: Path, identity: RunIdentity, micro_steps: int) -> None:
+    text = json.dumps(asdict(identity) | {"micro_steps": micro_steps}, indent=2)
+    (folder / IDENTITY_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    file = folder / IDENTITY_FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def checkpoint_to_resume(wanted: str | None, output_dir: Path) -> Path | None:
+    """`--resume_from_checkpoint`: a folder, or true for the last one in OUTPUT_DIR (None where there is none yet)."""
+    if wanted is None or wanted.lower() in ("false", "no", "none"):
+        return None
+    if wanted.lower() in ("true", "yes", "latest"):
+        last = get_last_checkpoint(str(output_dir)) if output_dir.is_dir() else None
+        return Path(last) if last else None
+    folder = Path(wanted)
+    if not (folder / STATE_FILE).is_file():
+        raise UserError(
+            f"--resume_from_checkpoint {wanted} is no checkpoint (no {STATE_FILE}); true takes the last one"
+        )
+    return folder
+
+
+def has_optimizer(folder: Path) -> bool:
+    return (folder / "optimizer.pt").exists() or any(folder.glob("global_step*"))
+
+
+def check_resumable(folder: Path, identity: RunIdentity, *, anyway: bool, deepspeed: bool) -> None:
+    """Raises UserError where the resumed run would not be the interrupted one; `anyway` lets it go on all the same."""
+    if not has_optimizer(folder) and (deepspeed or not anyway):
+        way_out = "" if deepspeed else "--resume_anyway true goes on with a new optimizer, or "
+        raise UserError(
+            f"{folder} has weights but no optimizer state (--save_only_model true): resumed, it would silently train on with a "
+            f"new optimizer; {way_out}start a run from its weights with --model_name_or_path {folder}"
+        )
+    different = identity.differences(read_identity(folder))
+    if different and not anyway:
+        raise UserError(
+            f"{folder} belongs to a run that saw other prompts ({'; '.join(different)}): use the same data and settings, "
+            "or say --resume_anyway true"
+        )
+
+
+def save_rollouts(folder: Path, rank: int, batches: list[dict[str, Any]]) -> None:
+    """TRL's buffer of sampled batches: tensors as they are, lists of numbers as JSON beside them."""
+    tensors, others = {}, {}
+    for place, batch in enumerate(batches):
+        for name, value in batch.items():
+            if hasattr(value, "detach"):
+                tensors[f"{place}.{name}"] = value.detach().cpu().contiguous().clone()
+            elif value is not None:
+                others[f"{place}.{name}"] = json.dumps(value)
+    others["num_batches"] = str(len(batches))
+    save_file(tensors, _rollouts_file(folder, rank), metadata=others)
+
+
+def load_rollouts(folder: Path, rank: int, device: Any) -> list[dict[str, Any]] | None:
+    """What `save_rollouts` wrote; None where nothing was waiting."""
+    file = _rollouts_file(folder, rank)
+    if not file.exists():
+        return None
+    with safe_open(file, "pt", device=str(device)) as stored:
+        metadata = stored.metadata()
+        batches: list[dict[str, Any]] = [{} for _ in range(int(metadata.pop("num_batches")))]
+        values = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118  # no mapping
+    for key, value in (values | {key: json.loads(text) for key, text in metadata.items()}).items():
+        place, _, name = key.partition(".")
+        batches[int(place)][name] = value
+    return batches
+
+
+def _rollouts_file(folder: Path, rank: int) -> Path:
+    return folder / f"rollouts-rank-{rank}.safetensors"
+
+
+def publish(unfinished: Path, output_dir: Path) -> None:
+    """Gives a finished checkpoint its name, in one step, when all of it has reached the disk."""
+    for file in unfinished.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+    final = output_dir / unfinished.name
+    if final.exists():  # of a run that was killed right after it; this one is the same step again
+        shutil.rmtree(final)
+    os.rename(unfinished, final)
+    unfinished.parent.rmdir()
+
+
+def unfinished_folder(output_dir: Path) -> Path:
+    return output_dir / UNFINISHED
+
+
+def checkpoint_name(step: int) -> str:
+    return f"{PREFIX_CHECKPOINT_DIR}-{step}"

@@ -1,0 +1,70 @@
+"""Who samples the rollouts, and on which GPUs: decided once, before anything heavy is loaded (`--vllm_mode`)."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from hint_grpo.errors import UserError
+
+Kind = Literal["transformers", "colocate", "own server", "given server"]
+MODES = ("auto", "colocate", "server")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    kind: Kind
+    server_gpus: tuple[str, ...] = ()
+    """GPUs of the run's own server, as CUDA_VISIBLE_DEVICES names them; none on a CPU."""
+    sleep: bool = False
+    """Whether the engine gives its memory back while the model is trained on the same GPU."""
+
+
+def visible_gpus(num_gpus: int, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The names of this process's GPUs, in CUDA's order."""
+    named = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return tuple(named[:num_gpus] if named else map(str, range(num_gpus)))
+
+
+def place(
+    *,
+    use_vllm: bool,
+    mode: str,
+    base_url: str | None,
+    gpus: tuple[str, ...],
+    num_local_processes: int,
+    num_nodes: int,
+    tensor_parallel_size: int = 1,
+    sleep: bool | None = None,
+) -> Placement:
+    """The paper's layout where the node has GPUs to spare: training processes take the first, a server the others."""
+    if mode not in MODES:
+        raise UserError(f"--vllm_mode {mode} is not known: use one of {', '.join(MODES)}")
+    if not use_vllm:
+        return Placement("transformers")
+    if base_url is not None:
+        if mode == "colocate":
+            raise UserError("--vllm_server_base_url goes with --vllm_mode server, not with colocate")
+        return Placement("given server")
+    spare = gpus[num_local_processes:]
+    if num_nodes > 1 and mode == "server":
+        raise UserError(
+            "--vllm_mode server on several nodes needs --vllm_server_base_url: start one server that all nodes reach "
+            "(README, More than one node)"
+        )
+    if mode == "server" and gpus and not spare:
+        raise UserError(
+            f"--vllm_mode server: {num_local_processes} processes train on all {len(gpus)} GPUs; lower --nproc_per_node to "
+            "leave one to the server, or use --vllm_mode colocate"
+        )
+    if mode == "server" or (mode == "auto" and spare and num_nodes == 1):
+        if spare and len(spare) % tensor_parallel_size:
+            raise UserError(
+                f"--vllm_tensor_parallel_size {tensor_parallel_size} does not divide the server's {len(spare)} GPUs"
+            )
+        return Placement("own server", spare)
+    if tensor_parallel_size != 1:
+        raise UserError(
+            "--vllm_tensor_parallel_size is for a server; in the trainer's process every rank has its engine"
+        )
+    return Placement("colocate", sleep=bool(gpus) if sleep is None else sleep)

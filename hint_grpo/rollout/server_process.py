@@ -1,0 +1,136 @@
+"""The vLLM server that a run starts for itself, and ends with itself: `rollout_server` holds it for the time of a block.
+
+The server runs under `guard.py`, which ends it also where the trainer is killed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from hint_grpo.rollout.ports import free_port
+
+PROGRESS_S = 10.0
+# torchrun's and accelerate's: the server is no rank of theirs, and its engine must not live in its own process.
+NOT_THE_SERVERS = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME",
+    "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_DEEPSPEED", "VLLM_ENABLE_V1_MULTIPROCESSING",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """What the run's own server is started with."""
+
+    model: str
+    dtype: str
+    context_length: int
+    max_num_seqs: int
+    gpu_ids: tuple[str, ...]
+    """As CUDA_VISIBLE_DEVICES names them; empty on a CPU."""
+    tensor_parallel_size: int
+    gpu_memory_utilization: float
+    max_pixels: int | None
+    trust_remote_code: bool
+
+    def arguments(self, port: int) -> list[str]:
+        """Of `hint_grpo.rollout.serve`."""
+        data_parallel_size = max(1, len(self.gpu_ids) // self.tensor_parallel_size)
+        arguments = {
+            "--port": port,
+            "--dtype": self.dtype,
+            "--max-model-len": self.context_length,
+            "--max-num-seqs": self.max_num_seqs,
+            "--max-num-batched-tokens": max(8192, self.context_length),
+            "--tensor-parallel-size": self.tensor_parallel_size,
+            "--data-parallel-size": data_parallel_size,
+            "--gpu-memory-utilization": self.gpu_memory_utilization,
+            "--limit-mm-per-prompt": json.dumps({"image": 1, "video": 0}),
+        }
+        if self.max_pixels:
+            arguments["--mm-processor-kwargs"] = json.dumps({"max_pixels": self.max_pixels})
+        flags = ["--trust-remote-code"] if self.trust_remote_code else []
+        return [self.model, *(str(part) for pair in arguments.items() for part in pair), *flags]
+
+
+class ServerProcess:
+    """A running server, its address and its log."""
+
+    def __init__(self, settings: ServerSettings, log: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+        serve = [sys.executable, "-m", "hint_grpo.rollout.serve", *settings.arguments(port)]
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_THE_SERVERS}
+        environment = {name: value for name, value in environment.items() if not name.startswith("TORCHELASTIC")}
+        root = str(Path(__file__).parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        if settings.gpu_ids:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(settings.gpu_ids)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "hint_grpo.rollout.guard", str(os.getpid()), *serve],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # the signals of a terminal or of torchrun are for the trainer
+            )
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def log_tail(self, num_lines: int = 5) -> str:
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return f"{' | '.join(lines[-num_lines:])} ({self.log})"
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+@contextmanager
+def rollout_server(settings: ServerSettings | None, log: Path) -> Iterator[ServerProcess | None]:
+    """Starts a server (None: none is wanted) and takes it down on every way out of the block."""
+    if settings is None:
+        yield None
+        return
+    server = ServerProcess(settings, log)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def wait_until_up(url: str, timeout_s: float, server: ServerProcess | None) -> None:
+    """Until the server answers; says now and then that it waits. Raises RuntimeError where it ended, or in the end."""
+    start = said = time.monotonic()
+    while True:
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                if session.get(f"{url}/health", timeout=5).status_code == 200:
+                    break
+        except requests.RequestException:
+            pass  # not up yet
+        now = time.monotonic()
+        if server is not None and server.ended():
+            raise RuntimeError(f"the vLLM server ended while it started: {server.log_tail()}")
+        if now - start > timeout_s:
+            raise RuntimeError(
+                f"the vLLM server at {url} is not up after {timeout_s:.0f} s (--vllm_server_timeout)"
+                + (f": {server.log_tail()}" if server else "")
+            )
+        if now - said > PROGRESS_S:
+            print(f"waiting for the vLLM server at {url}: {now - start:.0f} s", flush=True)
+            said = now
+        time.sleep(0.5)
+    print(f"vLLM server up at {url} after {time.monotonic() - start:.0f} s", flush=True)

@@ -1,0 +1,182 @@
+"""Rollouts by a vLLM server: the paper's layout, in which one GPU serves and the others train.
+
+Every rank sends its own turns and gets its own completions back, so that none can be mixed up whatever the ranks escalate
+(TRL gathers all prompts on rank 0 and cuts the answers by the local count: trl issue 6673); the server's scheduler spreads
+the work. A turn goes as token ids with its picture to `/inference/v1/generate`: what the trainer scores is what was sampled,
+to the token. Weights go over NCCL on CUDA (TRL's client), through files elsewhere.
+"""
+
+import hint_grpo.stack
+
+import base64
+import io
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+from accelerate.utils import broadcast_object_list
+from safetensors.torch import save_file
+from trl.generation.vllm_client import VLLMClient
+from trl.generation.vllm_generation import VLLMGeneration
+
+from hint_grpo.errors import UserError
+from hint_grpo.rollout.ports import free_port
+from hint_grpo.rollout.sampling import sampling_settings
+from hint_grpo.rollout.server_process import ServerProcess, wait_until_up
+from hint_grpo.rollout.types import OnGroup, Sampled, Turn
+
+MAX_REQUESTS = 64  # at a time and rank
+ANSWER_TIMEOUT_S = 3600.0
+START_COMMAND = "python -m hint_grpo.rollout.serve MODEL --port PORT"
+
+
+class ServedVLLM(VLLMGeneration):
+    """A `RolloutBackend` over HTTP. `server` is the process that rank 0 started, or None where the user runs one."""
+
+    def __init__(
+        self, trainer: Any, suppressed_ids: list[int], *, context_length: int, server: ServerProcess | None
+    ) -> None:
+        self.args = args = trainer.args
+        self.suppressed_ids = suppressed_ids
+        self.server = server
+        self.session = requests.Session()
+        self.session.trust_env = False  # a proxy has no business between trainer and server
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=MAX_REQUESTS)
+        self.session.mount("http://", adapter)
+        self.session.mount("https://", adapter)
+        self.weights_folder = Path(args.output_dir) / "weights_for_server"
+        super().__init__(
+            model=trainer.model,
+            accelerator=trainer.accelerator,
+            processing_class=trainer.processing_class,
+            mode="server",
+            server_timeout=args.vllm_server_timeout,
+            max_model_length=context_length,
+        )
+
+    def _init_vllm(self) -> None:
+        url = [self.server.url if self.server else self.args.vllm_server_base_url]
+        broadcast_object_list(url, from_process=0)
+        self.url: str = url[0].rstrip("/")
+        if self.accelerator.is_main_process:
+            wait_until_up(self.url, self.server_timeout, self.server)
+            self._check_server()
+            if hint_grpo.stack.HAS_CUDA:
+                self.vllm_client = VLLMClient(self.url, group_port=free_port(), connection_timeout=self.server_timeout)
+                self.vllm_client.init_communicator(device=self.accelerator.device)
+        self.accelerator.wait_for_everyone()
+        self.model_name = self._call("get", "/v1/models")["data"][0]["id"]
+
+    def _check_server(self) -> None:
+        """A server that the user started may lack what the trainer needs; better said now than in its first answer."""
+        response = self.session.get(f"{self.url}/server_info", params={"config_format": "json"}, timeout=60)
+        if response.status_code == 404:
+            raise UserError(f"the vLLM server at {self.url} takes no weights: start it with {START_COMMAND}")
+        config = response.json()["vllm_config"]["model_config"]
+        if config["logprobs_mode"] != "processed_logprobs":
+            raise UserError(
+                f"the vLLM server at {self.url} has --logprobs-mode {config['logprobs_mode']}: start it with "
+                f"{START_COMMAND}, which says processed_logprobs"
+            )
+        if config["max_model_len"] < self.max_model_length:
+            raise UserError(
+                f"the vLLM server at {self.url} has a context of {config['max_model_len']} tokens, the run needs "
+                f"{self.max_model_length}: start it with --max-model-len {self.max_model_length}, or lower "
+                "--max_prompt_length or --max_completion_length"
+            )
+
+    def sync_weights(self) -> None:
+        """Hands the policy's present weights to the server; returns, on every rank, when the server samples from them."""
+        if hint_grpo.stack.HAS_CUDA:
+            super().sync_weights()  # over NCCL, and forgets cached prefixes
+        else:
+            self._hand_over_files()
+        if self.accelerator.is_main_process:
+            # A picture's features and a prefix's keys are the old weights' work.
+            self._call("post", "/reset_encoder_cache")
+            self._call("post", "/reset_prefix_cache")
+        self.accelerator.wait_for_everyone()
+
+    def _hand_over_files(self) -> None:
+        main = self.accelerator.is_main_process
+        tensors = {}
+        for name, parameter in self._iter_named_params():  # a collective walk under ZeRO-3
+            if main:
+                tensors[name] = parameter.detach().cpu().clone()
+        if main:
+            self.weights_folder.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, self.weights_folder / "model.safetensors")
+            folder = str(self.weights_folder.resolve())
+            self._call("post", "/collective_rpc", json={"method": "load_weights_from", "args": [folder]})
+            shutil.rmtree(self.weights_folder)
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        yield
+
+    def run(self, turns: Sequence[Turn], num_generations: int, on_group: OnGroup) -> None:
+        with ThreadPoolExecutor(MAX_REQUESTS) as pool:
+            in_flight: dict[Future[list[Sampled]], Turn] = {}
+
+            def submit(more: Sequence[Turn]) -> None:
+                for turn in more:
+                    in_flight[pool.submit(self._sample, turn, num_generations)] = turn
+
+            submit(turns)
+            while in_flight:
+                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+                for future in done:  # judged here, while the server goes on with the others
+                    submit(on_group(in_flight.pop(future), future.result()))
+
+    def _sample(self, turn: Turn, num_generations: int) -> list[Sampled]:
+        settings = sampling_settings(self.args, self.suppressed_ids, seed=turn.seed, num_generations=num_generations)
+        answer = self._call(
+            "post",
+            "/inference/v1/generate",
+            json={
+                "model": self.model_name,
+                "token_ids": turn.prompt.short_ids + turn.begun_ids,
+                "content_parts": [{"type": "image_url", "url": _data_url(turn.prompt.image)}],
+                "sampling_params": settings,
+                "return_token_ids": True,
+            },
+        )
+        self._check_prompt(turn, answer)
+        return [_sampled(choice) for choice in sorted(answer["choices"], key=lambda choice: choice["index"])]
+
+    def _check_prompt(self, turn: Turn, answer: dict[str, Any]) -> None:
+        seen = answer.get("prompt_token_ids")
+        if seen is not None and seen != turn.prompt.ids + turn.begun_ids:
+            raise UserError(
+                f"the vLLM server at {self.url} makes {len(seen)} tokens of a prompt that has "
+                f"{len(turn.prompt.ids) + len(turn.begun_ids)} here: it must serve the model that is trained, with the same "
+                f"--max_pixels (--mm-processor-kwargs '{{\"max_pixels\": {self.args.max_pixels}}}')"
+            )
+
+    def _call(self, method: str, path: str, **request: Any) -> Any:
+        try:
+            response = self.session.request(method, self.url + path, timeout=ANSWER_TIMEOUT_S, **request)
+        except requests.ConnectionError as error:
+            log = f"; the end of its log: {self.server.log_tail()}" if self.server else ""
+            raise RuntimeError(f"the vLLM server at {self.url} does not answer{log}") from error
+        if response.status_code != 200:
+            raise RuntimeError(
+                f"{path} of the vLLM server at {self.url}: {response.status_code}, {response.text[:500]}"
+            )
+        return response.json() if response.content else None
+
+
+def _data_url(image: Any) -> str:
+    """As PNG, which keeps every pixel."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _sampled(choice: dict[str, Any]) -> Sampled:
+    logps = [entry["logprob"] for entry in choice["logprobs"]["content"]]
+    return Sampled(choice["token_ids"], logps)
