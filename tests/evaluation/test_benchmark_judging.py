@@ -1,0 +1,168 @@
+"""Choices, yes or no, and values to a precision: what counts as right, in both protocols."""
+
+import pytest
+
+from hint_grpo.data.questions import Judging, Question
+from hint_grpo.evaluation.judging import is_right, option_named
+from hint_grpo.evaluation.results import Answer, Result, read_results, result_line
+from hint_grpo.evaluation.scored import scored, scored_again
+
+ANGLES = ("30°", "45°", "65°", "115°")
+THINGS = ("a red cat", "The dog.", "no animal", "both A and B")
+CHOICE = Judging("choice", ANGLES)
+
+
+def turn(answer: str) -> str:
+    return f"<think>so it goes</think><answer>{answer}</answer>"
+
+
+def strict(answer: str, gold: str, judging: Judging) -> bool:
+    return is_right(turn(answer), gold, judging, "strict")
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        *[(text, "C") for text in ("C", "c", " C. ", "(C)", "[C]", "**C**", "$C$", "\\boxed{C}", "Option C", "C) 65°")],
+        *[(text, "C") for text in ("C. 65°", "(C) 65°", "C: 65", "The answer is C", "The correct option is (C).")],
+        *[
+            (text, "C")
+            for text in ("65°", "65", "65 degrees", "$65^\\circ$", "\\text{C}", "Answer: C", "answer is C, 65°")
+        ],
+        ("C. 45°", "C"),  # the letter counts, not the text beside it
+        ("115", "D"),
+        ("115.0", "D"),
+        ("E", None),  # no such option
+        ("66", None),
+        ("30 or 45", None),
+        ("A or B", None),
+        ("none of these", None),
+        ("A triangle has 65", "C"),  # an article is no letter
+    ],
+)
+def test_the_option_a_short_answer_names(answer: str, letter: str | None) -> None:
+    assert option_named(answer, ANGLES) == letter
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("a red cat", "A"),
+        ("A red cat.", "A"),
+        ("A  RED cat", "A"),
+        ("the dog", "B"),
+        ("dog", "B"),
+        ("No animal", "C"),
+        ("both A and B", "D"),
+        ("a blue cat", None),
+        ("a cat", None),
+    ],
+)
+def test_the_option_whose_words_are_said(answer: str, letter: str | None) -> None:
+    assert option_named(answer, THINGS) == letter
+
+
+def test_an_option_said_twice_over_names_none() -> None:
+    assert option_named("5", ("5", "5.0", "6")) == "A"  # word for word
+    assert option_named("5 cm", ("5", "5.0", "6")) is None
+    assert option_named("x", ("x", "y", "x")) is None
+
+
+def test_letters_without_known_options() -> None:
+    assert option_named("D", ()) == "D"
+    assert option_named("Z", ()) is None
+
+
+@pytest.mark.parametrize(
+    ("completion", "strict_right", "paper_right"),
+    [
+        (turn("C"), True, True),
+        ("<think>A? No.</think><answer>A</answer><answer>C</answer>", True, True),
+        ("<think>The answer is C</think><answer>B</answer>", False, False),
+        ("<think>x</think><answer>C", False, True),  # never closed
+        ("<think>x</think> So the answer is C.", False, True),
+        ("It is not 30° (A).\nTherefore the correct option is (C), because the angles add up.", False, True),
+        ("Adding up, we get\n\n65°", False, True),
+        ("Options (A) and (B) are too small, which leaves (C) as it stands.", False, True),
+        ("Angle A is 30 and angle B is 45.", False, False),
+        ("", False, False),
+        ("<think>C</think>", False, True),
+    ],
+)
+def test_choices_in_both_protocols(completion: str, strict_right: bool, paper_right: bool) -> None:
+    assert is_right(completion, "C", CHOICE, "strict") == strict_right
+    assert is_right(completion, "C", CHOICE, "paper") == paper_right
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        *[
+            (text, "yes")
+            for text in ("yes", "Yes.", "YES", "**Yes**", "Yes, the red line is above", "The answer is yes")
+        ],
+        *[(text, "no") for text in ("no", "No, not at all", "no: yes would be wrong")],
+        *[(text, "neither") for text in ("yes or no", "1", "nothing", "I do not know", "yesterday")],
+    ],
+)
+def test_yes_or_no(answer: str, said: str) -> None:
+    judging = Judging("yes_no")
+    assert [gold for gold in ("yes", "no") if strict(answer, gold, judging)] == [said] * (said != "neither")
+
+
+def test_yes_or_no_outside_the_tags_counts_for_paper_alone() -> None:
+    completion = "Is it above? No line crosses it, so yes"
+    assert not is_right(completion, "yes", Judging("yes_no"), "strict")
+    assert is_right(completion, "yes", Judging("yes_no"), "paper")
+    assert not is_right("<think>yes</think><answer>No</answer>", "yes", Judging("yes_no"), "paper")
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "precision", "right"),
+    [
+        ("7.2", "7.2", 1, True),
+        ("7.24", "7.2", 1, True),
+        ("7.16 cm", "7.2", 1, True),
+        ("7.25", "7.2", 1, True),  # a tie: rounded down by some, up by others
+        ("7.26", "7.2", 1, False),
+        ("7", "7.2", 1, False),
+        ("7.24", "7.2", None, False),
+        ("-7.2", "7.2", 1, False),
+        ("0.333", "0.33", 2, True),
+        ("2.4", "2", 0, True),
+        ("seven", "7.2", 1, False),
+    ],
+)
+def test_values_to_a_precision(answer: str, gold: str, precision: int | None, right: bool) -> None:
+    assert strict(answer, gold, Judging("value", precision=precision)) == right
+
+
+def test_values_are_the_answer_checkers() -> None:
+    assert strict("2√3", "2\\sqrt{3}", Judging())
+    assert is_right("<think>the result is 4</think>", "4", Judging(), "paper")
+    assert not is_right("<think>the result is 4</think>", "4", Judging(), "strict")
+
+
+def test_what_is_judged_elsewhere_is_never_right_here() -> None:
+    for protocol in ("strict", "paper"):
+        assert not is_right(turn("a harbour"), "a harbour", Judging("none"), protocol)
+
+
+def test_a_stored_line_is_judged_again_as_it_says(tmp_path) -> None:
+    judging = Judging("choice", ANGLES, None, "Vision Only")
+    question = Question("1", "/x.png", "images/x.png", "How large?", "C", "mathverse row 1", judging)
+    result = scored(question, Answer(turn("65°"), 9, "stop"))
+    assert (result.correct_strict, result.correct_paper, result.judging) == (True, True, judging)
+    path = tmp_path / "results.jsonl"
+    path.write_text(result_line(result), encoding="utf-8")
+    (stored,) = read_results(path).values()
+    assert stored == result
+    assert scored_again(stored) == result
+
+
+def test_a_line_judged_by_value_says_nothing_of_it(tmp_path) -> None:
+    plain = Result("0", "0.png", "how many?", "4", turn("4"), "4", True, True, 7, "stop")
+    assert "judging" not in result_line(plain)
+    path = tmp_path / "results.jsonl"
+    path.write_text(result_line(plain), encoding="utf-8")
+    assert read_results(path) == {"0": plain}
