@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from datasets import DatasetDict
 from PIL import Image
+from pyarrow import parquet
 from tiny_benchmarks import FEATURES, FILES, ROWS, picture, table, write_copy
 
 from hint_grpo.data.questions import Judging, Question
@@ -210,6 +211,14 @@ def test_saved_data_sets_and_single_files(tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match=r"has no split val; it has test, testmini"):
         read_benchmark(ADAPTERS["mmstar"], saved, images)
+
+
+def test_plain_parquet_without_the_librarys_own_notes(tmp_path: Path) -> None:
+    """Pictures are then structs of bytes and path, as any other program would write them."""
+    file = write_copy("mmvet", tmp_path / "copy") / FILES["mmvet"]
+    parquet.write_table(parquet.read_table(file).replace_schema_metadata(None), file)
+    first, _ = only(read_benchmark(ADAPTERS["mmvet"], tmp_path / "copy", tmp_path / "images"))
+    assert Path(first.image).read_bytes() == ROWS["mmvet"][0]["image"]["bytes"]
 
 
 def test_the_file_of_the_split_is_found_among_others(tmp_path: Path) -> None:
