@@ -1,8 +1,8 @@
 """The benchmarks. Each is a declaration; what its columns are called, and where that is known from, stands with it.
 
-"card": the data set's page on the Hub, or the feature list in it. "convention": not written there, but what the
-benchmark's public evaluations rely on. None of the data sets was at hand when this was written: the tests write tiny
-ones with these columns, and a copy whose columns differ is refused with the names of both.
+"card": the feature list on the data set's Hub page. "published rows": rows of it shown in public. "convention": seen in
+neither, but what the benchmark's public evaluations rely on. None of the data sets was at hand when this was written: the
+tests write tiny ones with these columns, and a copy whose columns differ is refused with the names of both.
 
 The paper names the benchmarks and gives the accuracies; it does not say how questions were put or answers judged. So
 these numbers compare with each other (scales, checkpoints, with and without the picture), and only roughly with tables.
@@ -27,8 +27,9 @@ def circular_copy(row: Row) -> str | None:
     return "shifted copies for circular evaluation" if index.isdigit() and int(index) >= CIRCULAR_FROM else None
 
 
-# Card: pid, query, decoded_image, choices (null in free-form rows), answer (of a choice its text), precision (float),
-# question_type "multi_choice" or "free_form". `query` is the benchmark's own prompt: hint on the form, question, choices.
+# Card: pid, query, decoded_image, choices, answer, precision (float), question_type. Convention: question_type is
+# "multi_choice" or "free_form" (choices are then null), and the answer of a choice is its text. `query` is the benchmark's
+# own prompt: a hint on the form of the answer, the question, the choices.
 MATHVISTA = Adapter(
     name="mathvista",
     hub_id="AI4Math/MathVista",
@@ -45,7 +46,8 @@ MATHVISTA = Adapter(
     note="MathVista testmini: judged by rules; the official evaluation has a language model extract the answers",
 )
 
-# Card: index, question (it lists its options: "Options: A: .., B: .."), image, answer (a letter), category.
+# Card (of a copy): index, question, image, answer, category. Convention: the question lists its options, "Options: A: ..,
+# B: ..", and the answer is a letter.
 MMSTAR = Adapter(
     name="mmstar",
     hub_id="Lin-Chen/MMStar",
@@ -59,9 +61,9 @@ MMSTAR = Adapter(
     group="category",
 )
 
-# Card: sample_index, problem_version, image, answer (a letter or a value), question_type "multi-choice" or "free-form",
-# query_cot (the benchmark's own prompt; with "Vision Only" the question stands in the picture alone), question_for_eval
-# (the question in words for every version; here only its options are read).
+# Published rows: sample_index, problem_version, image, answer (a letter or a value), question_type, query_cot (the
+# benchmark's own prompt), question_for_eval. Convention: question_type is "multi-choice" or "free-form"; with "Vision Only"
+# the question stands in the picture alone; question_for_eval has it in words for every version (its options are read here).
 MATHVERSE = Adapter(
     name="mathverse",
     hub_id="AI4Math/MathVerse",
@@ -77,8 +79,9 @@ MATHVERSE = Adapter(
     note="MathVerse testmini: all five problem versions together, and each by itself",
 )
 
-# Card: id, question (marks the picture's place by <image1>), options (empty in free-form rows), decoded_image, answer,
-# subject. Convention: of a choice the answer is its letter, and options may be bare letters when the picture has them.
+# Card: id, question, options, decoded_image, answer, subject. Convention: the question marks the picture's place by
+# <image1>; options are empty in free-form rows, and bare letters when the picture has them; the answer of a choice is its
+# letter.
 MATHVISION = Adapter(
     name="mathvision",
     hub_id="MathLLMs/MathVision",
@@ -94,7 +97,7 @@ MATHVISION = Adapter(
     group="subject",
 )
 
-# Card: index, question, hint, A to D, answer (a letter), category, image. Convention: blanks may be "nan".
+# Card: index, question, hint, answer, A to D, category, image. Convention: the answer is a letter, blanks may be "nan".
 MMBENCH = Adapter(
     name="mmbench",
     hub_id="lmms-lab/MMBench",
@@ -124,7 +127,7 @@ MMVET = Adapter(
     note="MM-Vet: not judged here; its official evaluator has GPT-4 grade each completion",
 )
 
-# Card: question, options, image. Convention: the answer is the right option's index from 0, as text. Rows have no id.
+# Convention: question, options, image; answer is the right option's index from 0, as text. Rows have no id.
 AI2D = Adapter(
     name="ai2d",
     hub_id="lmms-lab/ai2d",
