@@ -39,12 +39,11 @@ def test_nearly_every_completion_ends_in_time_with_an_answer(levels: list[SolveR
     assert all(rate.answered > 0.9 for rate in levels)
 
 
-def test_the_picture_matters_where_it_is_needed():
-    family: models.Family = "Qwen2.5-VL"  # the shipped Qwen2-VL was warmed up more shortly and hardly reads pictures
+def test_the_picture_matters_where_it_is_needed(family: models.Family):
     model, processor = models.warmed_up_model(family), models.toy_processor(family)
     seen = measure.greedy_rate(model, processor, PICTURE_TASKS, with_image=True)
     blind = measure.greedy_rate(model, processor, PICTURE_TASKS, with_image=False)
-    assert seen.per_sample > blind.per_sample + 0.05
+    assert seen.per_sample > blind.per_sample + 0.1
 
 
 def test_random_weights_solve_nothing(family: models.Family):

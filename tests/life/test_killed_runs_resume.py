@@ -1,0 +1,123 @@
+"""SIGKILL at different moments, and resuming: what comes out is, to the bit, what an uninterrupted run gives."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
+
+
+def steps_begun(out) -> int:
+    ledger = out / "hint_ledger.jsonl"
+    lines = ledger.read_text().splitlines() if ledger.exists() else []
+    return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
+
+
+def records(out) -> list[dict]:
+    return [json.loads(line) for line in (out / "hint_ledger.jsonl").read_text().splitlines()]
+
+
+def same_weights(one, other) -> bool:
+    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    return first.keys() == second.keys() and all(first[name].equal(second[name]) for name in first)
+
+
+def losses(out) -> list[float]:
+    history = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    return [row["loss"] for row in history if "loss" in row]
+
+
+@pytest.fixture
+def small_data(world, tmp_path):
+    """Eight questions of the toy world, so that an epoch is over soon."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    lines = (world.train_data / "train.jsonl").read_text().splitlines()[:8]
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
+    for name in ("geoqa+", "CLEVR_v1.0"):
+        if (world.train_data / name).exists():
+            (folder / name).symlink_to(world.train_data / name)
+    return folder
+
+
+def test_killed_in_both_epochs_mid_cycle_and_right_after_a_save(start, flags, small_data, tmp_path):
+    """Two steps are trained on one batch of rollouts, and a checkpoint every three steps falls between them."""
+    more = {
+        "data_path": small_data,
+        "steps_per_generation": 2,
+        "save_steps": 3,
+        "num_train_epochs": 2,
+        "resume_from_checkpoint": "true",
+    }
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    text = start(flags(whole, **more)).finish()
+    assert "starting at step 0" in text
+    total = len(losses(whole))
+    assert total >= 14  # two epochs of seven questions or more
+
+    run = start(flags(cut, **more))
+    run.wait_for(lambda: steps_begun(cut) >= 5)  # first epoch, mid-cycle, after the checkpoint between two steps
+    run.kill_trainer()
+    assert not (cut / "model.safetensors").exists()
+
+    run = start(flags(cut, **more))
+    run.wait_for(lambda: (cut / "checkpoint-6").exists())  # the moment it appears
+    run.kill_trainer()
+    assert "checkpoint-3" in run.text()
+
+    run = start(flags(cut, **more))
+    run.wait_for(lambda: steps_begun(cut) >= 11)  # second epoch
+    run.kill_trainer()
+
+    assert "resuming from" in start(flags(cut, **more)).finish()
+    assert same_weights(whole, cut)
+    for step in range(3, total + 1, 3):
+        assert same_weights(whole / f"checkpoint-{step}", cut / f"checkpoint-{step}"), step
+    assert records(cut) == records(whole)
+    assert losses(cut) == losses(whole)
+    assert any(losses(whole))  # there was something to learn
+    assert not list(cut.glob(".*"))  # nothing half-written is left
+
+
+def test_two_ranks_under_zero3_with_vllm(start, flags, tmp_path):
+    more = {
+        "deepspeed": "local_scripts/zero3_offload.json",
+        "use_vllm": "true",
+        "vllm_mode": "colocate",
+        "save_steps": 2,
+        "max_steps": 5,
+        "resume_from_checkpoint": "true",
+    }
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    start(flags(whole, **more), ranks=2).finish()
+    run = start(flags(cut, **more), ranks=2)
+    run.wait_for(lambda: (cut / "checkpoint-2").exists() and steps_begun(cut) >= 3)
+    run.kill_trainer()
+    assert not run.left_over()
+    start(flags(cut, **more), ranks=2).finish()
+    assert records(cut) == records(whole)
+    assert losses(cut) == losses(whole)
+    assert same_weights(whole, cut)
+
+
+def test_the_last_checkpoint_of_weights_alone_is_refused(start, flags, small_data, tmp_path):
+    out = tmp_path / "out"
+    more = {"data_path": small_data, "save_steps": 2, "max_steps": 2}
+    start(flags(out, **more, save_only_model="true")).finish()
+    again = {**more, "max_steps": 4, "resume_from_checkpoint": out / "checkpoint-2"}
+    run = start(flags(out, **again))
+    run.wait_for_end()
+    assert run.process.returncode == 2
+    assert "no optimizer state" in run.text()
+    assert "--resume_anyway true" in run.text()
+    assert len(losses(out)) == 2
+    start(flags(out, **again, resume_anyway="true")).finish()
+    assert len(losses(out)) == 4
+
+    other = {**again, "resume_from_checkpoint": out / "checkpoint-4", "max_steps": 6, "seed": 7}
+    start(flags(tmp_path / "full", **more)).finish()
+    run = start(flags(tmp_path / "full", **{**other, "resume_from_checkpoint": tmp_path / "full" / "checkpoint-2"}))
+    run.wait_for_end()
+    assert run.process.returncode == 2
+    assert "seed 42 there, 7 here" in run.text()

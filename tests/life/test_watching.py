@@ -1,0 +1,157 @@
+"""Stage clocks, the watchdog, and the two reasons for which a run stops itself."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from hint_grpo.health import GapWatch, RewardWatch, TrainingStopped
+from hint_grpo.rollout.serve import with_needed_flags
+from hint_grpo.stages import NAMES, Stages
+from hint_grpo.watchdog import Sign, Watchdog, describe, hanging
+
+
+def test_a_stage_inside_another_stops_its_clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stages = Stages()
+    with stages("update"):
+        now[0] += 1
+        with stages("generate"):
+            now[0] += 10
+        with stages("policy"):
+            now[0] += 5
+        now[0] += 2
+    stages.add("score", 0.5)
+    now[0] += 100
+    assert stages.take() == dict.fromkeys(NAMES, 0.0) | {"update": 3, "generate": 10, "policy": 5, "score": 0.5}
+    assert stages.take() == dict.fromkeys(NAMES, 0.0)
+    assert stages.num_changes == 6
+
+
+def test_a_stage_that_raises_ends_its_clock():
+    stages = Stages()
+    with pytest.raises(ZeroDivisionError), stages("policy"):
+        _ = 1 / 0
+    assert stages.name == "other"
+
+
+def test_who_hangs_is_the_rank_least_far():
+    signs = [Sign(0, "policy", 12, 100.0, 159.0), Sign(1, "generate", 11, 90.0, 160.0), Sign(2, "policy", 12, 99.0, 158.0)]
+    assert hanging(signs, 160.0, 75.0) == []
+    hung = hanging(signs, 170.0, 75.0)
+    assert [sign.rank for sign in hung] == [1]
+    text = describe(hung, signs, 170.0)
+    assert "rank 1 in stage 'generate' for 80 s" in text
+    assert "waiting for it: rank 0, 2" in text
+    assert "no sign of life for 100 s" in describe([Sign(1, "generate", 11, 90.0, 70.0)], signs, 170.0)
+    assert hanging([], 170.0, 75.0) == []
+
+
+def test_watchdogs_of_two_ranks_name_the_one_that_hangs(tmp_path, capfd):
+    stages = [Stages(), Stages()]
+    dogs = [Watchdog(stages[rank], tmp_path / ".stages", rank, 2, timeout_s=0.4) for rank in (0, 1)]
+    release = threading.Event()
+
+    def rank(number: int) -> None:
+        with stages[number]("generate"):
+            if number == 1:
+                release.wait(20)
+        with stages[number]("policy"):
+            release.wait(20)
+
+    threads = [threading.Thread(target=rank, args=(number,)) for number in (0, 1)]
+    for part in (*threads, *dogs):
+        part.start()
+    said, deadline = "", time.monotonic() + 15
+    while "stands here" not in said and time.monotonic() < deadline:
+        time.sleep(0.05)
+        said += capfd.readouterr().err
+    release.set()
+    for thread in threads:
+        thread.join()
+    for dog in dogs:
+        dog.stop()
+    assert "watchdog: no progress: rank 1 in stage 'generate'" in said
+    assert "waiting for it: rank 0" in said
+    assert "rank 1 stands here" in said
+    assert "release.wait" in said or "wait" in said  # its stack
+    assert "rank 0 stands here" not in said
+    assert not (tmp_path / ".stages").exists()
+
+
+def test_a_run_without_usable_rewards_stops_with_the_reason():
+    watch = RewardWatch(3)
+    nothing = [math.nan, math.inf, -math.inf]
+    assert watch.look(nothing) == 3
+    assert watch.look(nothing) == 3
+    assert watch.look([math.nan, 0.0]) == 1  # one is enough to start counting anew
+    watch.look(nothing)
+    watch.look(nothing)
+    with pytest.raises(TrainingStopped, match="3 steps in a row"):
+        watch.look(nothing)
+
+
+def test_a_growing_gap_warns_then_stops():
+    watch = GapWatch()
+    assert [watch.look(gap, step) for step, gap in enumerate([0.004, 0.005, 0.004, 0.003, 0.004])] == [None] * 5
+    # allowed: 3 x the first steps' median + 0.01 = 0.022
+    assert watch.look(0.0219, 5) is None
+    assert watch.look(0.0221, 6) == (
+        "step 6: vLLM's and the trainer's log-probabilities differ by 0.0221 per token (at first 0.0040): the new weights "
+        "may not have arrived in vLLM"
+    )
+    assert watch.look(math.nan, 7) is None  # no vLLM token to compare
+    assert watch.look(0.004, 8) is None
+    for step in range(4):
+        assert "may not have arrived" in watch.look(0.5, 10 + step)
+    with pytest.raises(TrainingStopped, match="5 steps in a row"):
+        watch.look(0.5, 14)
+
+
+def test_the_server_gets_what_the_trainer_needs_unless_the_user_said_otherwise():
+    flags = with_needed_flags(["/models/m", "--port", "8000", "--logprobs_mode=raw_logprobs"], has_cuda=True)
+    assert flags[:4] == ["--model", "/models/m", "--port", "8000"]
+    assert "--logprobs-mode" not in flags
+    assert flags[flags.index("--host") + 1] == "127.0.0.1"
+    assert "--weight-transfer-config" in flags
+    assert "--weight-transfer-config" not in with_needed_flags(["--model", "m"], has_cuda=False)
+
+
+@pytest.mark.parametrize("way", ["parent killed", "asked to stop"])
+def test_a_guarded_command_ends_with_its_parent(tmp_path, way, repository):
+    """The command has a child of its own that ignores SIGTERM: it goes too."""
+    pids = tmp_path / "pids"
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    command = (
+        "import subprocess, sys, os, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {stubborn!r}])\n"
+        f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
+        "time.sleep(600)"
+    )
+    guard = "[sys.executable, '-m', 'hint_grpo.rollout.guard', str(os.getpid()), sys.executable, '-c', command]"
+    parent = f"import os, subprocess, sys, time\ncommand = {command!r}\nsubprocess.Popen({guard})\ntime.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=repository, env=os.environ | {"PYTHONPATH": str(repository)})
+    try:
+        deadline = time.monotonic() + 30
+        while not (pids.exists() and len(pids.read_text().split()) == 2):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        family = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
+        (guarding,) = [child for child in psutil.Process(process.pid).children() if "guard" in " ".join(child.cmdline())]
+        if way == "parent killed":
+            process.send_signal(signal.SIGKILL)
+        else:
+            guarding.terminate()
+        _, alive = psutil.wait_procs([*family, guarding], timeout=30)
+        alive = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        assert not alive
+    finally:
+        process.kill()
+        process.wait()
