@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather, gather_object
+from accelerate.utils import gather, gather_object, is_peft_model
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers.trainer_utils import rotate_checkpoints
@@ -260,6 +260,16 @@ class HintGRPOTrainer(GRPOTrainer):
                 output_dir=self.args.output_dir, save_total_limit=self.args.save_total_limit, use_mtime=True
             )
         self.accelerator.wait_for_everyone()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Loads by `from_pretrained`: transformers' Trainer looks in the file for the names in memory (model.visual.*), where
+        a checkpoint has the family's published ones (visual.*), finds none and goes on with the weights of the start."""
+        model = self.model if model is None else model
+        if is_peft_model(model) or self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        stored = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+        model.load_state_dict(stored.state_dict())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
