@@ -20,16 +20,10 @@ import hint_grpo.stack  # noqa: F401
 
 import argparse
 import json
-import multiprocessing
 import platform
-import resource
 import statistics
 import tempfile
-import threading
 import time
-import zlib
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,89 +32,17 @@ from datasets import Dataset
 from transformers import AutoProcessor, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from benchmarks.peak import in_own_process, peak_of
+from benchmarks.profiles import OriginalSchedule, ProfiledTrainer
 from hint_grpo.config import HintGRPOConfig
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.data.images import open_image
 from hint_grpo.prompts import training_messages
-from hint_grpo.rollout.judge import Judge
-from hint_grpo.rollout.types import Group, Sampled, Turn
 from hint_grpo.toy.world import World, build_world
-from hint_grpo.trainer import HintGRPOTrainer
 
 PLAIN, ONE, THREE, ORIGINAL = "plain TRL", "num_groups 1", "num_groups 3", "original's schedule"
 VARIANTS = (PLAIN, ONE, THREE, ORIGINAL)
 PROMPTS, GROUP = 4, 4
-
-
-def needed_level(question: str) -> int:
-    """The level at which a prompt succeeds: 0 for half of them, 1 for a quarter, 2 for a quarter."""
-    return (0, 0, 1, 2)[zlib.crc32(question.encode()) % 4]
-
-
-class LaidDown(Judge):
-    """One completion of a group is correct from `needed_level` on, whatever the model wrote."""
-
-    def __call__(self, turn: Turn, completions: list[Sampled]) -> Group:
-        group = super().__call__(turn, completions)
-        right = turn.hint.level >= needed_level(self.rows[turn.index]["question"])
-        accuracy_G = [float(right and place == 0) for place in range(len(completions))]
-        return replace(group, accuracy_G=accuracy_G, rewards_GF=[[value] for value in accuracy_G])
-
-
-class ProfiledTrainer(HintGRPOTrainer):
-    """Ours, at the laid-down level profile."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.judge = LaidDown(self.judge.rewards, self.judge.accuracy, self.judge.decode)
-
-
-class OriginalSchedule(ProfiledTrainer):
-    """All levels sampled in one call, and every level's group scored by policy and reference model."""
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = super()._generate_and_score_completions(inputs)
-        rollouts = self.rollouts
-        levels = sorted({level for rollout in rollouts for level in rollout.groups})
-        for level in levels:
-            groups = [rollout.groups[level] for rollout in rollouts if level in rollout.groups]
-            rows = [
-                (group.turn.prompt, group.turn.begun_ids + completion.token_ids)
-                for group in groups
-                if group is not rollouts[group.turn.index].group
-                for completion in group.completions
-            ]
-            if rows:
-                self._score(rows)
-        return batch
-
-    def _score(self, rows: list[tuple[Any, list[int]]]) -> None:
-        from trl.trainer.utils import pad
-
-        completion_ids = pad([torch.tensor(ids) for _, ids in rows], padding_value=self._tokenizer.pad_token_id)
-        completion_mask = pad([torch.ones(len(ids), dtype=torch.long) for _, ids in rows], padding_value=0)
-        prompt_ids = pad(
-            [torch.tensor(prompt.ids) for prompt, _ in rows],
-            padding_value=self._tokenizer.pad_token_id,
-            padding_side="left",
-        )
-        prompt_mask = pad(
-            [torch.ones(len(prompt.ids), dtype=torch.long) for prompt, _ in rows],
-            padding_value=0,
-            padding_side="left",
-        )
-        ids = torch.cat([prompt_ids, completion_ids], 1)
-        common = {
-            "attention_mask": torch.cat([prompt_mask, completion_mask], 1),
-            "mm_token_type_ids": (ids == self.model.config.image_token_id).long(),
-            "num_images": [1] * len(rows),
-            **{key: torch.cat([p.image_inputs[key] for p, _ in rows]) for key in rows[0][0].image_inputs},
-        }
-        keep = completion_ids.size(1)
-        with torch.no_grad():
-            self._get_per_token_logps_and_entropies(self.ref_model, ids, logits_to_keep=keep, **common)
-        # The original keeps the policy's graph of every level until it has chosen one.
-        self._get_per_token_logps_and_entropies(self.model, ids, logits_to_keep=keep, **common)
 
 
 def settings(folder: Path, tokens: int, steps: int, batch: int) -> dict[str, Any]:
@@ -201,46 +123,8 @@ def time_steps(world: World, folder: Path, tokens: int, steps: int, rounds: int)
     return {variant: clock.seconds for variant, clock in clocks.items()}
 
 
-def _rss() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
-
-
-def _peak_of(run: Callable[[], Any]) -> int:
-    """Bytes that `run` held at most, above what was held before it."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return torch.cuda.max_memory_allocated() - before
-    before, peak, done = _rss(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.002):
-            peak = max(peak, _rss())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    run()
-    done.set()
-    thread.join()
-    return peak - before
-
-
-def _memory_child(variant: str, world: World, folder: Path, tokens: int, out: Any) -> None:
-    trainer = make(variant, world, folder, tokens, steps=3)
-    out.send(_peak_of(trainer.train))
-
-
 def peak_memory(variant: str, world: World, folder: Path, tokens: int) -> int:
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
-    child = context.Process(target=_memory_child, args=(variant, world, folder, tokens, send))
-    child.start()
-    value = receive.recv()
-    child.join()
-    return value
+    return peak_of(make(variant, world, folder, tokens, steps=3).train)
 
 
 def report(seconds: dict[str, list[float]], memory: dict[str, int], arguments: argparse.Namespace) -> str:
@@ -278,7 +162,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         world = build_world(root / "world", num_train=96, num_test=1, families=("Qwen2.5-VL",))
-        memory = {variant: peak_memory(variant, world, root / "memory", arguments.tokens) for variant in VARIANTS}
+        memory = {
+            variant: in_own_process(peak_memory, variant, world, root / "memory", arguments.tokens)
+            for variant in VARIANTS
+        }
         seconds = time_steps(world, root / "time", arguments.tokens, arguments.steps, arguments.rounds)
     print(report(seconds, memory, arguments))
     if arguments.json:

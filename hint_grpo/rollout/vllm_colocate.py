@@ -124,9 +124,7 @@ class ColocatedVLLM(VLLMGeneration):
             for turn in more:
                 request_id = f"{turn.index}-{turn.hint.level}"
                 in_flight[request_id] = turn
-                settings = sampling_settings(
-                    self.args, self.suppressed_ids, seed=turn.seed, num_generations=num_generations
-                )
+                settings = self._settings(turn, num_generations)
                 settings["output_kind"] = RequestOutputKind(settings["output_kind"])
                 engine.add_request(request_id, self._prompt(turn), SamplingParams(**settings))
 
@@ -145,6 +143,9 @@ class ColocatedVLLM(VLLMGeneration):
                         turn = in_flight.pop(output.request_id)
                         completions = [_sampled(completion) for completion in output.outputs]
                         judging.append((step + JUDGING_STEPS, judge.submit(on_group, turn, completions)))
+
+    def _settings(self, turn: Turn, num_generations: int) -> dict[str, Any]:
+        return sampling_settings(self.args, self.suppressed_ids, seed=turn.seed, num_generations=num_generations)
 
     @staticmethod
     def _prompt(turn: Turn) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""Trainers at a level profile that is laid down and not left to the model, and the schedule of the original code.
+
+Half of a step's prompts succeed at level 0, a quarter at level 1, a quarter at level 2: half of the prompts fail level 0, half of
+those level 1.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from trl.trainer.utils import pad
+
+from hint_grpo.rollout.judge import Judge
+from hint_grpo.rollout.types import Group, Sampled, Turn
+from hint_grpo.trainer import HintGRPOTrainer
+
+NEEDED_LEVELS = (0, 0, 1, 2)
+
+
+class LaidDown(Judge):
+    """One completion of a group is correct from the level on that the prompt's place in the step gives it."""
+
+    def __call__(self, turn: Turn, completions: list[Sampled]) -> Group:
+        group = super().__call__(turn, completions)
+        right = turn.hint.level >= NEEDED_LEVELS[turn.index % len(NEEDED_LEVELS)]
+        accuracy_G = [float(right and place == 0) for place in range(len(completions))]
+        return replace(group, accuracy_G=accuracy_G, rewards_GF=[[value] for value in accuracy_G])
+
+
+class ProfiledTrainer(HintGRPOTrainer):
+    """This project's trainer, at the laid-down level profile."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.judge = LaidDown(self.judge.rewards, self.judge.accuracy, self.judge.decode)
+
+
+class OriginalSchedule(ProfiledTrainer):
+    """All levels sampled in one call, and every level's group scored by the policy and the reference model, to use one of them.
+
+    To be used with escalation eager. `scores_all_levels` off: this project's own schedule.
+    """
+
+    scores_all_levels = True
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super()._generate_and_score_completions(inputs)
+        levels = sorted({level for rollout in self.rollouts for level in rollout.groups})
+        for level in levels if self.scores_all_levels else ():
+            groups = [rollout.groups[level] for rollout in self.rollouts if level in rollout.groups]
+            rows = [
+                (group.turn.prompt, group.turn.begun_ids + completion.token_ids)
+                for group in groups
+                if group is not self.rollouts[group.turn.index].group
+                for completion in group.completions
+            ]
+            if rows:
+                self._score(rows)
+        return batch
+
+    def _score(self, rows: list[tuple[Any, list[int]]]) -> None:
+        pad_id = self._tokenizer.pad_token_id
+        completion_ids = pad([torch.tensor(ids) for _, ids in rows], padding_value=pad_id)
+        completion_mask = pad([torch.ones(len(ids), dtype=torch.long) for _, ids in rows], padding_value=0)
+        prompts = [torch.tensor(prompt.ids) for prompt, _ in rows]
+        prompt_ids = pad(prompts, padding_value=pad_id, padding_side="left")
+        prompt_mask = pad([torch.ones_like(prompt) for prompt in prompts], padding_value=0, padding_side="left")
+        ids = torch.cat([prompt_ids, completion_ids], 1)
+        common = {
+            "attention_mask": torch.cat([prompt_mask, completion_mask], 1),
+            "mm_token_type_ids": (ids == self.model.config.image_token_id).long(),
+            "num_images": [1] * len(rows),
+            **{key: torch.cat([p.image_inputs[key] for p, _ in rows]) for key in rows[0][0].image_inputs},
+        }
+        common = {
+            name: value.to(self.model.device) if torch.is_tensor(value) else value for name, value in common.items()
+        }
+        ids, keep = ids.to(self.model.device), completion_ids.size(1)
+        with torch.no_grad():
+            self._get_per_token_logps_and_entropies(self.ref_model, ids, logits_to_keep=keep, **common)
+        # The original keeps the policy's graph of every level until it has chosen one.
+        self._get_per_token_logps_and_entropies(self.model, ids, logits_to_keep=keep, **common)
