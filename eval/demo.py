@@ -8,89 +8,51 @@ Every figure is measured in this run by the published entry points, train_model.
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Queue
 from statistics import mean
 
+from eval.reproduce.recipes import TOY_SETTINGS, read_settings
+from eval.runs import (
+    ROOT,
+    available_cores,
+    each_on_a_core,
+    evaluation_command,
+    run,
+    toy_world_command,
+    training_command,
+)
 from hint_grpo import ledger
-from hint_grpo.errors import UserError, run_main
+from hint_grpo.errors import run_main
 
-ROOT = Path(__file__).resolve().parents[1]
 POLICIES = {"adaptive": "Hint-GRPO", "none": "plain GRPO"}
 SEEDS = (1, 2, 3)
 
 
-def training_command(world: Path, out: Path, policy: str, seed: int, steps: int) -> list[str]:
-    flags = {
-        "model_name_or_path": world / "Qwen2.5-VL-toy",
-        "data_path": world / "LLaVA-CoT-100k",
-        "dataset_name": "LLaVA-CoT-100k",
-        "hint_policy": policy,
-        "num_groups": 3,
-        "num_generations": 4,
-        "per_device_train_batch_size": 4,
-        "max_prompt_length": 1024,
-        "max_completion_length": 96,
-        "max_steps": steps,
-        "learning_rate": 3e-4,
-        "use_vllm": "true",
-        "save_strategy": "no",
-        "gradient_checkpointing": "false",
-        "log_completions": "false",
-        "seed": seed,
-        "output_dir": out,
-    }
-    return [
-        sys.executable,
-        "train_model.py",
-        *(str(word) for name, value in flags.items() for word in (f"--{name}", value)),
-    ]
-
-
-def run(command: Sequence[str], log: Path, core: int | None = None) -> None:
-    """Runs a command of the project with its output in `log`; on one core where one is given."""
-
-    def bind() -> None:
-        if core is not None and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, {core})
-
-    log.parent.mkdir(parents=True, exist_ok=True)
-    # One thread each: a model of a million parameters is too small to share out.
-    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if core is not None else {})
-    with log.open("w") as file:
-        done = subprocess.run(
-            command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=environment, preexec_fn=bind, check=False
-        )
-    if done.returncode:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        print(tail, file=sys.stderr)
-        raise UserError(f"a step of the demo failed; its whole output is in {log}")
-
-
 def train_all(world: Path, out: Path, steps: int) -> None:
     """Six runs, as many at a time as there are cores."""
-    cores: Queue[int] = Queue()
-    for core in sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1):
-        cores.put(core)
+    shared = read_settings(TOY_SETTINGS).training
 
-    def train(job: tuple[str, int]) -> None:
+    def train(job: tuple[str, int], core: int | None) -> None:
         policy, seed = job
-        folder, core, start = out / f"{policy}-{seed}", cores.get(), time.time()
-        try:
-            run(training_command(world, folder, policy, seed, steps), out / "logs" / f"{policy}-{seed}.txt", core)
-        finally:
-            cores.put(core)
+        flags = {
+            "model_name_or_path": world / "Qwen2.5-VL-toy",
+            "data_path": world / "LLaVA-CoT-100k",
+            **shared,
+            "hint_policy": policy,
+            "num_groups": 3,
+            "max_steps": steps,
+            "save_steps": None,
+            "save_strategy": "no",
+            "seed": seed,
+            "output_dir": out / f"{policy}-{seed}",
+        }
+        start = time.time()
+        run(training_command(flags), out / "logs" / f"{policy}-{seed}.txt", core)
         print(f"  {POLICIES[policy]}, seed {seed}: {steps} steps in {time.time() - start:.0f} s", flush=True)
 
-    with ThreadPoolExecutor(cores.qsize()) as pool:
-        list(pool.map(train, [(policy, seed) for seed in SEEDS for policy in POLICIES]))
+    each_on_a_core(train, [(policy, seed) for seed in SEEDS for policy in POLICIES], available_cores())
 
 
 def training_table(out: Path) -> list[str]:
@@ -124,11 +86,15 @@ def training_table(out: Path) -> list[str]:
 
 def evaluate(world: Path, model: Path, out: Path) -> list[str]:
     """Accuracy of one trained model: scale 0.0 and 0.8 with the picture, and without it."""
-    common = [sys.executable, "test_model.py", "--model_path", str(model), "--data_path", str(world / "Geo170K")]
-    common += ["--prompt_path", str(world / "geoqa_test_prompts.jsonl"), "--max_new_tokens", "96"]
-    common += ["--output_dir", str(out / "evaluation")]
-    run([*common, "--scale", "0.0", "0.8"], out / "logs" / "evaluation.txt")
-    run([*common, "--scale", "0.0", "--no_image"], out / "logs" / "evaluation-no_image.txt")
+    common = {
+        "model_path": model,
+        "data_path": world / "Geo170K",
+        "prompt_path": world / "geoqa_test_prompts.jsonl",
+        "max_new_tokens": 96,
+        "output_dir": out / "evaluation",
+    }
+    run(evaluation_command({**common, "scale": [0.0, 0.8]}), out / "logs" / "evaluation.txt")
+    run(evaluation_command({**common, "scale": 0.0}, no_image=True), out / "logs" / "evaluation-no_image.txt")
     lines = ["| evaluation | questions | accuracy, paper protocol | accuracy, strict |", "|---|---|---|---|"]
     for label, folder in {
         "with the picture, scale 0.0": "scale-0.0",
@@ -150,7 +116,7 @@ def main() -> int:
     shutil.rmtree(out, ignore_errors=True)  # a demo measures its own run
     world = out / "world"
     print("1. toy world", flush=True)
-    run([sys.executable, "-m", "hint_grpo.toy", str(world)], out / "logs" / "toy.txt")
+    run(toy_world_command(world), out / "logs" / "toy.txt")
     print(f"2. training ({len(SEEDS)} seeds each of Hint-GRPO and plain GRPO)", flush=True)
     train_all(world, out, arguments.steps)
     print("3. evaluation", flush=True)

@@ -1,4 +1,4 @@
-"""Plots of a run, from its hint ledger alone: PNG and SVG, with the numbers beside them as CSV."""
+"""Plots of runs, from hint ledgers and evaluations: PNG and SVG, with the numbers beside them as CSV."""
 
 import csv
 from collections import defaultdict
@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")  # no screen on a cluster node
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from hint_grpo import ledger
 
@@ -70,11 +71,40 @@ def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
                 steps, smooth["data_utilization_level0"], ":", color=line.get_color(), label=f"{label}: level 0 alone"
             )
         lower.plot(steps, smooth["mean_level"], color=line.get_color(), label=label)
-    upper.set(ylabel="data utilisation", ylim=(-0.02, 1.02))
-    lower.set(xlabel="step", ylabel="mean hint level")
+    averaged = f"\n(mean of the last {window} steps)" if window > 1 else ""
+    upper.set(ylabel=f"data utilisation{averaged}", ylim=(-0.02, 1.05))
+    lower.set(xlabel="training step", ylabel="mean hint level")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     lower.set_ylim(bottom=-0.05)
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
-    upper.legend(loc="best", fontsize=8)
+    # Above the axes: the lines may run anywhere inside.
+    upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)
     save_figure(figure, stem)
     write_csv(stem.with_suffix(".csv"), rows)
+
+
+def plot_text_bias(runs: Mapping[str, Sequence[Mapping[str, float]]], stem: Path) -> None:
+    """Accuracy with and without the picture over training steps (the paper's second observation), a panel a run.
+
+    A point is {"step", "questions", and for each WAY of with, without and each PROTOCOL of paper, strict: WAY_PROTOCOL,
+    WAY_PROTOCOL_low, WAY_PROTOCOL_high}, as shares. Drawn is the paper's protocol with its intervals; the CSV has both.
+    """
+    width = 1.5 + 4 * len(runs)
+    figure, (panels,) = plt.subplots(1, len(runs), figsize=(width, 3.8), sharey=True, squeeze=False)
+    for axes, (label, points) in zip(panels, runs.items(), strict=True):
+        steps = [point["step"] for point in points]
+        for way, marker in (("with", "o"), ("without", "s")):
+            values, low, high = (
+                [100 * point[f"{way}_paper{suffix}"] for point in points] for suffix in ("", "_low", "_high")
+            )
+            (line,) = axes.plot(steps, values, marker=marker, label=f"{way} the picture")
+            axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        axes.set(xlabel="training step", title=f"{label}, {points[0]['questions']} questions")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("accuracy (%), 95 % intervals")
+    panels[0].legend(loc="best", fontsize=8)
+    save_figure(figure, stem)
+    write_csv(stem.with_suffix(".csv"), [{"run": label, **point} for label, points in runs.items() for point in points])

@@ -1,0 +1,1 @@
+"""Runs of whole experiments through the published entry points: `demo`, `reproduce`."""

@@ -1,0 +1,129 @@
+"""What the experiments here share: commands of this project's entry points, run with a log each, one per core where asked.
+
+A command that this module starts does not outlive it: on Linux it is told to end (SIGTERM, upon which a training writes a
+checkpoint) when its parent is gone, however that ended.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Queue
+from typing import Any, TypeVar
+
+from hint_grpo.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+LOG_LINES_SHOWN = 15
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+Job = TypeVar("Job")
+
+
+def flag_words(flags: Mapping[str, Any]) -> list[str]:
+    """{"scale": [0.0, 0.8], "bf16": True} -> --scale 0.0 0.8 --bf16 true; a None leaves its flag out."""
+    words: list[str] = []
+    for name, value in flags.items():
+        if value is not None:
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{name}", *(str(one).lower() if isinstance(one, bool) else str(one) for one in values)]
+    return words
+
+
+def training_command(flags: Mapping[str, Any], *, recipe: Path | None = None, num_processes: int = 1) -> list[str]:
+    """train_model.py, under torchrun where it has several processes."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
+    config = [] if recipe is None else ["--config", str(recipe)]
+    return [sys.executable, *(launcher if num_processes > 1 else []), "train_model.py", *config, *flag_words(flags)]
+
+
+def evaluation_command(flags: Mapping[str, Any], *, no_image: bool = False) -> list[str]:
+    return [sys.executable, "test_model.py", *flag_words(flags), *(["--no_image"] if no_image else [])]
+
+
+def toy_world_command(folder: Path, num_test: int | None = None) -> list[str]:
+    return [sys.executable, "-m", "hint_grpo.toy", str(folder), *flag_words({"num_test": num_test})]
+
+
+def run(command: Sequence[str], log: Path, core: int | None = None, keep_open: Sequence[int] = ()) -> None:
+    """Runs a command of the project with its output at the end of `log`; on one core, with one thread, where one is given.
+
+    `keep_open`: file descriptors the command holds for as long as it lives (see `claim`).
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def prepare() -> None:  # in the child, ahead of the command
+        if libc is not None:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if core is not None and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {core})
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # One thread each: a model of a million parameters is too small to share out.
+    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if core is not None else {})
+    with log.open("a") as file:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=prepare,
+            pass_fds=tuple(keep_open),
+            check=False,
+        )
+    if done.returncode:
+        print("\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]), file=sys.stderr)
+        raise UserError(f"{log.stem} failed (exit code {done.returncode}); its whole output is in {log}")
+
+
+def available_cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def each_on_a_core(work: Callable[[Job, int | None], None], jobs: Sequence[Job], cores: Sequence[int | None]) -> None:
+    """`work(job, core)` for every job, in order, as many at a time as there are `cores` ([None]: one, bound to none).
+
+    The first exception, Ctrl-C included, keeps jobs that have not begun from beginning, and is raised.
+    """
+    free: Queue[int | None] = Queue()
+    for core in cores:
+        free.put(core)
+
+    def take(job: Job) -> None:
+        core = free.get()
+        try:
+            work(job, core)
+        finally:
+            free.put(core)
+
+    with ThreadPoolExecutor(len(cores)) as pool:
+        futures = [pool.submit(take, job) for job in jobs]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[int]:
+    """Waits until no process works on `folder` and holds it; yields the descriptor for commands to hold it too.
+
+    A command whose parent was killed may still be writing its last checkpoint: whoever comes next waits for it.
+    """
+    import fcntl  # not on Windows, where the other modules still import
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".claim").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for the process that still writes to {folder}", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
