@@ -4,7 +4,8 @@
 
 One trainer with one vLLM engine in its process takes steps of all variants in turn, so that whatever else the machine does hits
 all alike; ratios of medians. Half of a step's prompts fail level 0 and half of those level 1, laid down and not left to the model
-(random weights). A group's length is drawn from a log-normal distribution (heavy tail) by step, prompt and level; a hint that
+(random weights). A group's length is drawn from a log-normal distribution (heavy tail) by
+round, prompt and level, the same for all variants; a hint that
 gives a third of a reasoning leaves two thirds to write.
 """
 
@@ -41,17 +42,19 @@ VARIANTS = (PLAIN, LAZY, EAGER, ORIGINAL)
 MEDIAN_TOKENS, SIGMA, MOST_TOKENS = 32, 0.8, 192
 
 
-def length(seed: int, level: int, num_levels: int = 3) -> int:
+def length(key: str, level: int, num_levels: int = 3) -> int:
     """Tokens of a group's completions: heavy-tailed, and shorter by what the hint gives."""
-    drawn = random.Random(seed).lognormvariate(math.log(MEDIAN_TOKENS), SIGMA)
+    drawn = random.Random(key).lognormvariate(math.log(MEDIAN_TOKENS), SIGMA)
     return max(4, round(min(MOST_TOKENS, drawn) * (1 - level / num_levels)))
 
 
 class LaidDownLengths(vllm_colocate.ColocatedVLLM):
-    """Ends no completion before its laid-down length."""
+    """Ends no completion before its laid-down length, the same for all variants of a round."""
+
+    round_number = 0
 
     def _settings(self, turn: Any, num_generations: int) -> dict[str, Any]:
-        tokens = length(turn.seed, turn.hint.level)
+        tokens = length(f"{self.round_number}/{turn.index}/{turn.hint.level}", turn.hint.level)
         return super()._settings(turn, num_generations) | {"max_tokens": tokens, "ignore_eos": True}
 
 
@@ -70,6 +73,7 @@ class InTurn(TrainerCallback):
         self.trainer.turn_builder = replace(self.trainer.turn_builder, policy=policy)
         self.trainer.args.escalation = "lazy" if self.variant in (PLAIN, LAZY) else "eager"
         self.trainer.scores_all_levels = self.variant == ORIGINAL
+        self.trainer.backend.round_number = state.global_step // len(VARIANTS)
         self.trainer.stages.take()
         self.start = time.perf_counter()
 
