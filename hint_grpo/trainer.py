@@ -15,6 +15,7 @@ The loss is TRL's, with the constants that `hint_grpo.config` pins.
 
 import hint_grpo.stack  # noqa: F401
 
+import inspect
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +32,11 @@ from trl.trainer.utils import RepeatSampler
 
 from hint_grpo import checkpoints, ledger
 from hint_grpo.config import HintGRPOConfig
+from hint_grpo.errors import UserError
+from hint_grpo.families import WithRows, rows_left_out, vision_token_ids
 from hint_grpo.health import GapWatch, RewardWatch, warn
 from hint_grpo.prompts import Message
-from hint_grpo.rollout.encode import PromptEncoder, vision_token_ids
+from hint_grpo.rollout.encode import PromptEncoder
 from hint_grpo.rollout.escalation import roll_out
 from hint_grpo.rollout.hf import TransformersBackend
 from hint_grpo.rollout.judge import Judge, RewardFunction
@@ -41,6 +44,9 @@ from hint_grpo.rollout.prompting import TurnBuilder, length_limits, usable_turns
 from hint_grpo.rollout.server_process import ServerProcess
 from hint_grpo.rollout.types import Group, Rollout, RolloutBackend, Sampled, Turn
 from hint_grpo.stages import Stages
+
+# The model inputs that TRL hands on; what else a family's processor makes of a picture goes by `WithRows`.
+TRL_INPUTS = frozenset(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
 
 
 class EpochSampler(RepeatSampler):
@@ -75,6 +81,10 @@ class HintGRPOTrainer(GRPOTrainer):
         server: ServerProcess | None = None,
         **kwargs: Any,
     ) -> None:
+        self.encoder = PromptEncoder(processing_class)
+        if args.use_vllm and not self.encoder.family.in_vllm:
+            raise UserError("vLLM does not have this model's family: take --use_vllm false")
+        self.left_out: dict[str, torch.Tensor] = {}  # picture inputs that TRL does not hand on, a row per completion
         use_vllm, args.use_vllm = args.use_vllm, False  # TRL must not build its own engine
         rows = train_dataset.add_column("row", list(range(len(train_dataset))))
         super().__init__(
@@ -91,7 +101,6 @@ class HintGRPOTrainer(GRPOTrainer):
         self.reward_watch, self.gap_watch = RewardWatch(args.max_bad_steps), GapWatch()
         self.identity = checkpoints.RunIdentity.of(train_dataset, args)
         self._saving = False
-        self.encoder = PromptEncoder(processing_class)
         self.limits = length_limits(self.model.config, args)
         self.judge = Judge(self.reward_funcs, accuracy, self.encoder.decode)
         self.turn_builder = TurnBuilder(
@@ -110,10 +119,7 @@ class HintGRPOTrainer(GRPOTrainer):
         return Path(self.args.output_dir) / ledger.FILE_NAME
 
     def _make_backend(self, server: ServerProcess | None) -> RolloutBackend:
-        config = self.model.config
-        never = vision_token_ids(
-            self._tokenizer, (getattr(config, name, None) for name in ("image_token_id", "video_token_id"))
-        )
+        never = vision_token_ids(self.model.config, self._tokenizer)
         if not self.use_vllm:
             return TransformersBackend(self, never)
         self._last_loaded_step = -1
@@ -170,7 +176,7 @@ class HintGRPOTrainer(GRPOTrainer):
         batch = super()._generate_and_score_completions(inputs)
         self._record(step, [skipped for _, _, skipped, _ in prepared], reasons)
         self._look_at_gap(step)
-        return batch
+        return batch | self.left_out
 
     def _look_at_gap(self, step: int) -> None:
         """The same number on every rank, so that all of them stop or none."""
@@ -184,7 +190,15 @@ class HintGRPOTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         with self.stages("reference" if model is self.ref_model else "policy"):
+            if self.left_out:
+                model = WithRows(model, self.encoder.family, self.left_out)
+                kwargs = {name: value for name, value in kwargs.items() if name in TRL_INPUTS}
             return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        names = [name for name in self.encoder.family.picture_names if name in inputs and name not in TRL_INPUTS]
+        self.left_out = {name: inputs[name] for name in names}
+        return super()._compute_loss(model, inputs)
 
     def judge_group(self, turn: Turn, completions: list[Sampled]) -> Group:
         """Scores a group; may be called beside the main thread."""
@@ -196,6 +210,8 @@ class HintGRPOTrainer(GRPOTrainer):
     def _generate(self, prompts: list[list[Message]]) -> tuple[Any, ...]:
         """TRL's, with the completions as the model wrote them (it decodes the hint along)."""
         result = list(super()._generate(prompts))
+        rows = [rollout.group.turn.prompt.image_inputs for rollout in self.rollouts for _ in rollout.group.texts]
+        self.left_out = rows_left_out(rows, TRL_INPUTS)
         texts = [text for rollout in self.rollouts for text in rollout.group.texts]
         result[3] = [[{"role": "assistant", "content": text}] for text in texts]
         if self.args.hint_injection == "query":

@@ -8,18 +8,23 @@ import importlib.util
 from pathlib import Path
 
 from hint_grpo.errors import UserError
+from hint_grpo.families import vllm_has
 
 BACKENDS = ("auto", "vllm", "hf")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
-def choose_backend(backend: str) -> str:
-    """ "vllm" or "hf"; "auto" is vLLM where it is installed."""
+def choose_backend(backend: str, model_path: Path | None = None) -> str:
+    """ "vllm" or "hf"; "auto" is vLLM where it is installed and, where `model_path` is given, has the model's family."""
     if backend not in BACKENDS:
         raise UserError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
     installed = importlib.util.find_spec("vllm") is not None
     if backend == "vllm" and not installed:
         raise UserError("backend vllm: vLLM is not installed; install requirements.txt, or take --backend hf")
+    if model_path is not None and installed and not vllm_has(model_path):
+        if backend == "vllm":
+            raise UserError(f"backend vllm: vLLM does not have the model family of {model_path}; take --backend hf")
+        installed = False
     return ("vllm" if installed else "hf") if backend == "auto" else backend
 
 

@@ -24,7 +24,7 @@ from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor, 
 from hint_grpo.calibration.decoder import Completion, DecodeRequest
 from hint_grpo.calibration.formula import calibrated
 from hint_grpo.calibration.hf_pictures import PictureCache
-from hint_grpo.calibration.hf_rows import Rows, expand
+from hint_grpo.calibration.hf_rows import Rows
 from hint_grpo.calibration.questions import EncodedQuestion, QuestionEncoder
 from hint_grpo.calibration.rules import GreedyRules
 
@@ -38,7 +38,7 @@ class HfDecoder:
         assert encoder.tokenizer.padding_side == "left", "decoder-only generation needs left padding"
         self.model, self.encoder, self.rules = model, encoder, rules
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
-        self.pictures = PictureCache(model, encoder.processor.image_processor)
+        self.pictures = PictureCache(model, encoder.family)
         self.processors: Any = logits_processors(rules, str(model.device))
         self.num_rows_decoded = 0  # rows of all forward passes together, prefill included: what was paid for
 
@@ -79,10 +79,9 @@ class HfDecoder:
 
     def _first_rows(self, questions: list[EncodedQuestion]) -> Rows:
         pictures = [self.pictures.get(q.request) if q.num_image_tokens else None for q in questions]
-        image_token_id = self.encoder.processor.image_token_id
-        prompts = [expand(q.prompt_ids, image_token_id, q.num_image_tokens) for q in questions]
+        prompts = [self.encoder.family.expand(q.prompt_ids, q.num_image_tokens) for q in questions]
         texts = [q.text_ids for q in questions if q.text_ids is not None]
-        return Rows(self.model, prompts, texts, [p for p in pictures if p is not None], image_token_id, self.encoder)
+        return Rows(self.model, prompts, texts, [p for p in pictures if p is not None], self.encoder)
 
 
 def batches_by_length(questions: Sequence[EncodedQuestion], batch_size: int) -> Iterator[list[EncodedQuestion]]:

@@ -1,6 +1,9 @@
-"""The rows of one batch of the transformers path: left padding, positions, cache, and which rows go on.
+"""The rows of one batch of the transformers path: left padding, cache, and which rows go on.
 
-Letters: B questions, R rows (B, or 2 B when calibrating), T tokens, D hidden size.
+What a model takes beside ids and mask, and how that grows with every token, is `generate`'s own business: its hooks
+(prepare_inputs_for_generation and their like) are called here as `generate` calls them, so that no family needs code here.
+
+Letters: B questions, R rows (B, or 2 B when calibrating), T tokens.
 """
 
 import hint_grpo.stack  # noqa: F401
@@ -10,8 +13,11 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from hint_grpo.calibration.hf_pictures import Picture
 from hint_grpo.calibration.questions import QuestionEncoder
+from hint_grpo.families import PER_TOKEN, Picture
+
+# What goes on from step to step; the rest (pictures) belongs to the first forward pass alone.
+LASTING = {*PER_TOKEN, "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
 
 
 class Rows:
@@ -23,34 +29,35 @@ class Rows:
         prompts: list[list[int]],
         texts: list[list[int]],
         pictures: list[Picture],
-        image_token_id: int,
         encoder: QuestionEncoder,
     ) -> None:
         assert len(texts) in (0, len(prompts)), "a batch is paired as a whole"
         self.paired = bool(texts)
         padded = encoder.tokenizer.pad({"input_ids": prompts + texts}, padding_side="left", return_tensors="pt")
-        ids_RT, mask_RT = padded["input_ids"].to(model.device), padded["attention_mask"].to(model.device)
+        self.ids_RT, mask_RT = padded["input_ids"].to(model.device), padded["attention_mask"].to(model.device)
         assert bool(mask_RT[:, -1].all()), "decoder-only generation needs left padding"
-        is_image_RT = ids_RT == image_token_id
-        position_ids = _position_ids(model, ids_RT, mask_RT, is_image_RT, pictures)
-        embeds_RTD = model.get_input_embeddings()(ids_RT)
-        if pictures:
-            embeds_RTD[is_image_RT] = torch.cat([picture.embeds for picture in pictures]).to(embeds_RTD)
-        self.cache = DynamicCache(config=model.config)
-        self.mask_RT = mask_RT
-        self.next_position_R = position_ids.amax(dim=(0, 2)) + 1
-        self.history_BT = _without_padding(ids_RT[: len(prompts)], mask_RT[: len(prompts)])
-        self._next_inputs: dict[str, torch.Tensor] = {"inputs_embeds": embeds_RTD, "position_ids": position_ids}
+        self.family, self.pictures, self.started = encoder.family, pictures, False
+        self.history_BT = _without_padding(self.ids_RT[: len(prompts)], mask_RT[: len(prompts)], model.config)
+        self.inputs: dict[str, Any] = {
+            "attention_mask": mask_RT,
+            "past_key_values": DynamicCache(config=model.config),
+            "use_cache": True,
+            "logits_to_keep": 1,
+            **self.family.first_inputs(self.ids_RT, pictures),
+        }
+        self.inputs["position_ids"] = model._prepare_position_ids_for_generation(self.ids_RT, self.inputs)
 
     def forward(self, model: Any) -> torch.Tensor:
         """Raw float32 logits of every row's next token."""
-        output = model(
-            **self._next_inputs,
-            attention_mask=self.mask_RT,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        if self.started:
+            output = model(**model.prepare_inputs_for_generation(self.ids_RT, next_sequence_length=1, **self.inputs))
+        else:
+            with self.family.known_features(model, self.pictures):
+                inputs = model.prepare_inputs_for_generation(self.ids_RT, is_first_iteration=True, **self.inputs)
+                output = model(**inputs)
+            self.inputs = {name: value for name, value in self.inputs.items() if name in LASTING}
+            self.started, self.pictures = True, []
+        self.inputs = model._update_model_kwargs_for_generation(output, self.inputs, is_encoder_decoder=False)
         return output.logits[:, -1].float()
 
     def advance(self, tokens_B: torch.Tensor, keep: list[int]) -> None:
@@ -60,40 +67,24 @@ class Rows:
             tokens_B = tokens_B[keep]
         tokens_R = torch.cat([tokens_B, tokens_B]) if self.paired else tokens_B
         self.history_BT = torch.cat([self.history_BT, tokens_B[:, None]], dim=1)
-        self.mask_RT = torch.cat([self.mask_RT, torch.ones_like(self.mask_RT[:, :1])], dim=1)
-        positions = self.next_position_R.view(1, -1, 1).expand(3, -1, 1)
-        self._next_inputs = {"input_ids": tokens_R[:, None], "position_ids": positions}
-        self.next_position_R = self.next_position_R + 1
+        self.ids_RT = torch.cat([self.ids_RT, tokens_R[:, None]], dim=1)
 
     def _select(self, keep: torch.Tensor, num_questions: int) -> None:
         rows = torch.cat([keep, keep + num_questions]) if self.paired else keep
-        self.cache.batch_select_indices(rows)
+        self.inputs["past_key_values"].batch_select_indices(rows)
         self.history_BT = self.history_BT[keep]
-        self.mask_RT = self.mask_RT[rows]
-        self.next_position_R = self.next_position_R[rows]
+        self.ids_RT = self.ids_RT[rows]
+        for name, value in self.inputs.items():
+            if name == "position_ids":  # (.., R, T)
+                self.inputs[name] = value[..., rows, :]
+            elif isinstance(value, torch.Tensor):
+                self.inputs[name] = value[rows]
 
 
-def expand(prompt_ids: list[int], image_token_id: int, num_image_tokens: int) -> list[int]:
-    """The prompt with its one placeholder repeated: one per image token."""
-    if not num_image_tokens:
-        return prompt_ids
-    at = prompt_ids.index(image_token_id)
-    return [*prompt_ids[:at], *[image_token_id] * num_image_tokens, *prompt_ids[at + 1 :]]
+def _without_padding(ids_BT: torch.Tensor, mask_BT: torch.Tensor, config: Any) -> torch.Tensor:
+    """The ids with padding replaced by the row's own last prompt token: as a history of seen tokens it adds nothing.
 
-
-def _position_ids(
-    model: Any, ids_RT: torch.Tensor, mask_RT: torch.Tensor, is_image_RT: torch.Tensor, pictures: list[Picture]
-) -> torch.Tensor:
-    """(3, R, T): the model's own positions; those of an image-free row count up from its first token."""
-    if pictures:
-        grids = torch.cat([picture.grid_thw for picture in pictures]).to(ids_RT.device)
-        return model.model.get_rope_index(
-            ids_RT, mm_token_type_ids=is_image_RT.int(), image_grid_thw=grids, attention_mask=mask_RT
-        )[0]
-    positions_RT = (mask_RT.cumsum(dim=-1) - 1).clamp(min=0)
-    return positions_RT.expand(3, -1, -1)
-
-
-def _without_padding(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-    """The ids with padding replaced by the row's own last prompt token: as a history of seen tokens it adds nothing."""
-    return torch.where(mask_BT.bool(), ids_BT, ids_BT[:, -1:])
+    So are ids that have no logit (Mllama's placeholder), which a repetition penalty would look up in vain.
+    """
+    is_history_BT = mask_BT.bool() & (ids_BT < config.get_text_config().vocab_size)
+    return torch.where(is_history_BT, ids_BT, ids_BT[:, -1:])

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoProcessor, GenerationConfig
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor, GenerationConfig
 
 from hint_grpo.calibration.choices import choose_backend, choose_dtype_name, model_directory
 from hint_grpo.calibration.decoder import Decoder
 from hint_grpo.calibration.questions import QuestionEncoder
 from hint_grpo.calibration.rules import GreedyRules, read_rules
 from hint_grpo.errors import UserError
+from hint_grpo.families import family_of
 
-MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl")
 # Questions decoded at a time. transformers: the paper's code takes 10. vLLM: rows are cheap until the cache is full.
 HF_BATCH_SIZE = 10
 VLLM_BATCH_SIZE = 128 if HAS_CUDA else 32
@@ -46,12 +46,13 @@ def load_decoder(
     attn_implementation: for hf, as transformers takes it.
     gpu_memory_utilization, vllm_engine_args: for vLLM; the latter are EngineArgs' (max_num_seqs, enforce_eager, ..).
     """
-    backend = choose_backend(backend)
     _check_positive(batch_size=batch_size, max_new_tokens=max_new_tokens, max_pixels=max_pixels)
+    choose_backend(backend)  # an unknown one is said before the path is looked at
     path = model_directory(model_path)
+    backend = choose_backend(backend, path)
     config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    if config.model_type not in MODEL_TYPES:
-        raise UserError(f"{path} is a {config.model_type} model; calibrated decoding knows {', '.join(MODEL_TYPES)}")
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not trust_remote_code:
+        raise UserError(f"{path} is a {config.model_type} model, which takes no pictures: give a vision-language model")
     processor = load_processor(path, max_pixels, trust_remote_code)
     encoder = QuestionEncoder(
         processor, max_new_tokens=max_new_tokens, context_length=config.get_text_config().max_position_embeddings
@@ -95,12 +96,17 @@ def load_processor(path: Path, max_pixels: int | None, trust_remote_code: bool) 
             f"{path} has no usable processor (tokenizer.json, processor_config.json, ..): {error}"
         ) from error
     processor.tokenizer.padding_side = "left"
+    if not hasattr(processor, "image_processor"):
+        raise UserError(f"{path} is no vision-language model: its processor takes no images")
     if max_pixels is not None:
-        limits = processor.image_processor.size
-        smallest = limits["shortest_edge"]
+        limits = family_of(processor).pixel_limits
+        if limits is None:
+            raise UserError(f"{type(processor.image_processor).__name__} has no limit of pixels: leave out max_pixels")
+        smallest, _ = limits
         if max_pixels < smallest:
             raise UserError(f"max_pixels {max_pixels} is below the checkpoint's smallest picture of {smallest} pixels")
-        processor.image_processor.size = type(limits)(shortest_edge=smallest, longest_edge=max_pixels)
+        size_class = type(processor.image_processor.size)
+        processor.image_processor.size = size_class(shortest_edge=smallest, longest_edge=max_pixels)
     return processor
 
 

@@ -10,6 +10,7 @@ from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.data.images import open_image
 from hint_grpo.data.paths import BadImage
 from hint_grpo.errors import UserError
+from hint_grpo.families import family_of
 from hint_grpo.prompts import evaluation_messages
 
 
@@ -37,6 +38,7 @@ class QuestionEncoder:
     def __init__(self, processor: Any, *, max_new_tokens: int, context_length: int) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
+        self.family = family_of(processor)
         self.max_new_tokens = max_new_tokens
         self.context_length = context_length
 
@@ -47,7 +49,7 @@ class QuestionEncoder:
             request,
             self._ids(request, with_image=image is not None),
             self._ids(request, with_image=False) if scale and image is not None else None,
-            0 if image is None else num_image_tokens(self.processor.image_processor, image),
+            0 if image is None else self.family.num_image_tokens(*image.size),
         )
         self._refuse_too_long(question)
         return question, image
@@ -56,10 +58,15 @@ class QuestionEncoder:
         return self.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def _ids(self, request: DecodeRequest, *, with_image: bool) -> list[int]:
-        messages = evaluation_messages(request.question, with_image=with_image)
-        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if ids.count(self.processor.image_token_id) != int(with_image):
+        messages = evaluation_messages(request.question, with_image=True)
+        ids = self.family.ids(self.family.text(messages) if with_image else self.family.text_without_picture(messages))
+        placeholders = ids.count(self.family.image_token_id)
+        if placeholders < int(with_image):
+            raise UserError(
+                f"the chat template of {type(self.processor).__name__} writes no {self.processor.image_token!r} for a "
+                "picture: calibrated decoding does not know this model family"
+            )
+        if placeholders > int(with_image):
             raise UserError(f"question {request.id} holds the picture token {self.processor.image_token!r}: remove it")
         return ids
 
@@ -80,9 +87,3 @@ def open_picture(request: DecodeRequest) -> Image | None:
         return open_image(request.image)
     except BadImage as error:
         raise UserError(f"question {request.id}: {request.image}: {error}") from error
-
-
-def num_image_tokens(image_processor: Any, image: Image) -> int:
-    """How many tokens the image processor will make of a picture, without running it."""
-    patches = image_processor.get_number_of_image_patches(image.height, image.width)
-    return patches // image_processor.merge_size**2

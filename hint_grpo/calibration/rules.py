@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from hint_grpo.errors import UserError
-from hint_grpo.rollout.encode import vision_token_ids
+from hint_grpo.families import vision_token_ids
 
 # Settings of a generation config that would change greedy decoding and that no backend here applies, with their neutral
 # values. Sampling settings (temperature, top_p, ..) are left out: greedy decoding does not look at them.
@@ -52,7 +52,7 @@ def read_rules(config: Any, generation_config: Any, tokenizer: Any, repetition_p
     penalty = generation_config.repetition_penalty if repetition_penalty is None else repetition_penalty
     if penalty is not None and penalty <= 0:
         raise UserError(f"repetition_penalty {penalty} is not above 0; 1.0 means no penalty")
-    vision_ids = vision_token_ids(tokenizer, (config.image_token_id, config.video_token_id))
+    vision_ids = vision_token_ids(config, tokenizer)
     also = getattr(generation_config, "suppress_tokens", None) or ()
     suppressed_ids = tuple(sorted({*vision_ids, *also}))
     return GreedyRules(_eos_ids(generation_config, tokenizer), float(penalty or 1.0), suppressed_ids)

@@ -67,9 +67,9 @@ def capacity_of(engine: LLMEngine) -> Capacity:
 
 
 def _engine_args(settings: EngineSettings, encoder: QuestionEncoder, rules: GreedyRules) -> EngineArgs:
-    pixels = encoder.processor.image_processor.size
-    largest_picture = pixels["longest_edge"] // _pixels_per_token(encoder.processor.image_processor)
-    max_model_len = min(encoder.context_length, largest_picture + MAX_QUESTION_TOKENS + settings.max_new_tokens)
+    limits = encoder.family.pixel_limits
+    longest = encoder.family.max_image_tokens + MAX_QUESTION_TOKENS + settings.max_new_tokens
+    max_model_len = min(encoder.context_length, longest)
     values: dict[str, Any] = {
         "model": str(settings.model_path),
         "dtype": settings.dtype,
@@ -81,7 +81,7 @@ def _engine_args(settings: EngineSettings, encoder: QuestionEncoder, rules: Gree
         "max_num_batched_tokens": max(MIN_BATCHED_TOKENS, max_model_len + MAX_QUESTION_TOKENS, settings.max_num_seqs),
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         # Both limits, always: a max_pixels alone is ignored by the image processor when it is passed per call.
-        "mm_processor_kwargs": {"min_pixels": pixels["shortest_edge"], "max_pixels": pixels["longest_edge"]},
+        "mm_processor_kwargs": {"min_pixels": limits[0], "max_pixels": limits[1]} if limits else None,
         "additional_config": {CONFIG_KEY: rules.as_dict()},
         "generation_config": "vllm",  # none of the checkpoint's: GreedyRules hold what counts
         "enable_prefix_caching": False,  # no prompt is asked twice at one scale
@@ -111,10 +111,6 @@ def _keep_to_v1_where_v2_takes_no_processor() -> None:
         from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcRequestState  # noqa: F401
     except ImportError:
         os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
-
-
-def _pixels_per_token(image_processor: Any) -> int:
-    return (image_processor.patch_size * image_processor.merge_size) ** 2
 
 
 def _picture_cache_tokens(config: Any, dtype: str) -> int:

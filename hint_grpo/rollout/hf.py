@@ -23,7 +23,7 @@ class TransformersBackend:
 
     def __init__(self, trainer: Any, suppressed_ids: list[int]) -> None:
         self.trainer = trainer
-        self.image_token_id = trainer.model.config.image_token_id
+        self.family = trainer.encoder.family
         args = trainer.args
         self.config = GenerationConfig(
             max_new_tokens=args.max_completion_length,
@@ -79,14 +79,13 @@ class TransformersBackend:
         device, pad_id = self.model.device, self.trainer._tokenizer.pad_token_id
         rows = [torch.tensor(turn.prompt.ids + turn.begun_ids) for turn in turns for _ in range(num_generations)]
         input_ids = pad(rows, padding_value=pad_id, padding_side="left")
+        images = self.family.batch([turn.prompt.image_inputs for turn in turns for _ in range(num_generations)])
         inputs = {
             "input_ids": input_ids,
             "attention_mask": pad([torch.ones_like(row) for row in rows], padding_value=0, padding_side="left"),
-            "mm_token_type_ids": (input_ids == self.image_token_id).long(),
+            **images,
+            **self.family.token_inputs(input_ids, images),
         }
-        for key in turns[0].prompt.image_inputs:
-            parts = [turn.prompt.image_inputs[key] for turn in turns for _ in range(num_generations)]
-            inputs[key] = torch.cat(parts)
         return {key: value.to(device) for key, value in inputs.items()}
 
     def _until_end(self, row: list[int]) -> list[int]:

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from hint_grpo.calibration.decoder import DecodeRequest
-from hint_grpo.calibration.hf_rows import expand
 from hint_grpo.calibration.load import load_processor
 from hint_grpo.calibration.questions import QuestionEncoder
 from hint_grpo.errors import UserError
@@ -42,7 +41,7 @@ def test_lengths_are_those_of_the_processor(
         evaluation_messages(request.question, with_image=True), tokenize=False, add_generation_prompt=True
     )
     inputs = encoder.processor(text=[text], images=[image], return_tensors="pt")
-    expanded = expand(question.prompt_ids, encoder.processor.image_token_id, question.num_image_tokens)
+    expanded = encoder.family.expand(question.prompt_ids, question.num_image_tokens)
     assert expanded == inputs["input_ids"][0].tolist()
     assert question.prompt_lengths[0] == len(expanded)
     if max_pixels is not None:

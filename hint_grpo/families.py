@@ -1,0 +1,332 @@
+"""What differs between model families, in one place.
+
+Training and calibrated decoding are written against `Family`. The class itself is what transformers' image-text-to-text models
+have in common: a picture becomes placeholders in the prompt, and its features stand in their place. It serves Qwen2-VL,
+Qwen2.5-VL and Qwen3-VL as it is. A family that does otherwise is a subclass below, found by the class of its processor:
+
+Mllama (Llama-3.2-Vision): one placeholder per picture; the picture is read through cross-attention, behind a mask that says
+which token may look at which tile; no vLLM that this project runs on has it.
+
+Light to import: the evaluation asks `vllm_has` before it loads anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from hint_grpo.errors import UserError
+from hint_grpo.prompts import Message
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# A sampled vision token crashes the next forward pass ("image features and image tokens do not match").
+VISION_TOKENS = (
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<|image|>",
+)
+# What a processor gives with a value for every token. It is made anew from the ids, once a begun turn stands behind the prompt.
+PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "cross_attention_mask")
+# model_type in config.json. vLLM had Mllama up to 0.10.2.
+WITHOUT_VLLM = frozenset({"mllama"})
+LARGE_SIDE = 8192  # a picture of so many pixels each way meets every limit of an image processor
+
+
+def vllm_has(model_path: Path) -> bool:
+    """Whether vLLM can be asked to load the model in this folder; read from its config.json alone."""
+    return json.loads((model_path / "config.json").read_text(encoding="utf-8")).get("model_type") not in WITHOUT_VLLM
+
+
+def vision_token_ids(config: Any, tokenizer: Any) -> list[int]:
+    """The ids that must never be sampled. Mllama's placeholder lies beyond its output head, and cannot be."""
+    vocabulary = tokenizer.get_vocab()
+    ids = {vocabulary[token] for token in VISION_TOKENS if token in vocabulary}
+    ids |= {getattr(config, name, None) for name in ("image_token_id", "video_token_id")} - {None}
+    return sorted(token for token in ids if token < config.get_text_config().vocab_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as the language model takes it, on the CPU: `inputs` go to the model as they are, `features` are what
+    its vision part made of it."""
+
+    inputs: dict[str, Tensor]
+    features: dict[str, list[Tensor]]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for parts in self.features.values() for tensor in parts)
+
+
+class Family:
+    """Models whose pictures stand in the prompt as placeholders. Letters: R rows, T tokens."""
+
+    in_vllm = True
+
+    def __init__(self, processor: Any) -> None:
+        self.processor, self.tokenizer = processor, processor.tokenizer
+        self.image_token_id: int = processor.image_token_id
+
+    # --- messages and their text ---
+
+    def messages(self, messages: list[Message]) -> list[Message]:
+        """Training messages in the form that the model's chat template takes."""
+        return self._system_form(messages)
+
+    def text(self, messages: list[Message]) -> str:
+        return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def text_without_picture(self, messages: list[Message]) -> str:
+        """The image-free branch: the same message without its image part."""
+        return self.text([{**message, "content": _texts(message)} for message in messages])
+
+    def ids(self, text: str) -> list[int]:
+        """A template writes its special tokens itself; a tokenizer that begins every text with one would double it."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    @cached_property
+    def _system_form(self) -> Any:
+        """The first form in which the template writes a system message beside a picture. Templates of Llama-3.2-Vision
+        refuse one, or (later ones) print a list of parts as Python would."""
+        system, question = "SYSTEM", "QUESTION"
+        probe = [_message("system", system), _message("user", question, picture=True)]
+        for form in (_as_parts, _as_string, _within_the_question):
+            try:
+                text = self.text(form(probe))
+            except _template_errors():
+                continue
+            if system in text and question in text and "'type'" not in text:
+                return form
+        raise UserError(f"the chat template of {type(self.processor).__name__} takes no picture and question")
+
+    # --- pictures ---
+
+    @property
+    def picture_names(self) -> list[str]:
+        """The model inputs that the image processor makes."""
+        return list(self.processor.image_processor.model_input_names)
+
+    def num_image_tokens(self, width: int, height: int) -> int:
+        """The placeholders that the processor makes of a picture, by its own arithmetic on the size."""
+        return self.processor._get_num_multimodal_tokens(image_sizes=[(height, width)]).num_image_tokens[0]
+
+    def expand(self, prompt_ids: list[int], num_image_tokens: int) -> list[int]:
+        """The prompt with its one placeholder repeated: one per image token."""
+        if not num_image_tokens:
+            return prompt_ids
+        at = prompt_ids.index(self.image_token_id)
+        return [*prompt_ids[:at], *[self.image_token_id] * num_image_tokens, *prompt_ids[at + 1 :]]
+
+    def image_inputs(self, image: Any) -> dict[str, Tensor]:
+        return dict(self.processor.image_processor(images=[image], return_tensors="pt"))
+
+    def batch(self, image_inputs_R: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """The picture inputs of several prompts as those of one batch."""
+        import torch
+
+        return {name: torch.cat([inputs[name] for inputs in image_inputs_R]) for name in image_inputs_R[0]}
+
+    def token_inputs(self, ids_RT: Tensor, image_inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the model takes for every token beside its id; `image_inputs` are the batch's."""
+        if "mm_token_type_ids" not in self.processor.model_input_names:
+            return {}
+        return {"mm_token_type_ids": (ids_RT == self.image_token_id).long()}
+
+    # --- limits of a picture's size ---
+
+    @property
+    def pixel_limits(self) -> tuple[int, int] | None:
+        """(smallest, largest) number of pixels, where the image processor scales between two such limits."""
+        size = self.processor.image_processor.size
+        smallest, largest = getattr(size, "shortest_edge", None), getattr(size, "longest_edge", None)
+        return None if smallest is None or largest is None else (smallest, largest)
+
+    @property
+    def max_image_tokens(self) -> int:
+        return self.num_image_tokens(LARGE_SIDE, LARGE_SIDE)
+
+    # --- pictures that are encoded once and used at several scales ---
+
+    def encode(self, model: Any, image_inputs: dict[str, Tensor]) -> Picture:
+        features = model.model.get_image_features(**image_inputs, return_dict=True)
+        kept: dict[str, list[Tensor]] = {"pooler_output": list(features.pooler_output)}
+        if getattr(features, "deepstack_features", None) is not None:  # Qwen3-VL: more features for the first layers
+            kept["deepstack_features"] = list(features.deepstack_features)
+        inputs = {name: tensor.cpu() for name, tensor in image_inputs.items() if name != "pixel_values"}
+        return Picture(inputs, {name: [part.cpu() for part in parts] for name, parts in kept.items()})
+
+    def first_inputs(self, ids_RT: Tensor, pictures: Sequence[Picture]) -> dict[str, Any]:
+        """Beside ids and attention mask, what the first forward pass takes (inside `known_features`). The pictures
+        belong to the first rows."""
+        if not pictures:
+            return self.token_inputs(ids_RT, {})
+        images = {name: tensor.to(ids_RT.device) for name, tensor in self.batch([p.inputs for p in pictures]).items()}
+        # Only says that there are pictures: their features are known.
+        pixel_values = ids_RT.new_zeros(0).float()
+        return {"pixel_values": pixel_values, **images, **self.token_inputs(ids_RT, images)}
+
+    @contextmanager
+    def known_features(self, model: Any, pictures: Sequence[Picture]) -> Iterator[None]:
+        """Inside, the model finds the features of `pictures` where it would encode pixels."""
+        import torch
+
+        if not pictures:
+            yield
+            return
+        every = [picture.features for picture in pictures]
+        known = SimpleNamespace(pooler_output=tuple(_to(model, f) for p in every for f in p["pooler_output"]))
+        if "deepstack_features" in every[0]:
+            layers = zip(*(p["deepstack_features"] for p in every), strict=True)
+            known.deepstack_features = [_to(model, torch.cat(layer)) for layer in layers]
+        model.model.get_image_features = lambda *_, **__: known
+        try:
+            yield
+        finally:
+            del model.model.get_image_features  # the class's own is there again
+
+
+class Mllama(Family):
+    """Llama-3.2-Vision: pictures are read through cross-attention."""
+
+    in_vllm = False
+
+    def text_without_picture(self, messages: list[Message]) -> str:
+        # Without a picture the template begins with a system turn of its own, and the date of the day.
+        return self.text(messages).replace(self.processor.image_token, "")
+
+    def num_image_tokens(self, width: int, height: int) -> int:
+        return 1
+
+    def image_inputs(self, image: Any) -> dict[str, Tensor]:
+        inputs = dict(self.processor.image_processor(images=[[image]], return_tensors="pt"))
+        del inputs["num_tiles"]
+        return inputs
+
+    def token_inputs(self, ids_RT: Tensor, image_inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """(R, T, 1 picture, tiles): from the placeholder on, every token looks at the tiles that hold something."""
+        if not image_inputs:
+            return {}
+        tiles_R11M = image_inputs["aspect_ratio_mask"][:, None]
+        behind_RT11 = ((ids_RT == self.image_token_id).cumsum(dim=1) > 0)[..., None, None]
+        return {"cross_attention_mask": behind_RT11 * tiles_R11M}
+
+    def encode(self, model: Any, image_inputs: dict[str, Tensor]) -> Picture:
+        states = model.model.vision_model(**image_inputs).last_hidden_state
+        states = model.model.multi_modal_projector(states).flatten(0, 2)  # tiles, patches, hidden size
+        return Picture({"aspect_ratio_mask": image_inputs["aspect_ratio_mask"].cpu()}, {"states": [states.cpu()]})
+
+    def first_inputs(self, ids_RT: Tensor, pictures: Sequence[Picture]) -> dict[str, Any]:
+        """Rows without a picture get states of zeros behind a closed mask: a cross-attention layer then adds exactly 0,
+        as if it were skipped, which is what the model does with a batch without pictures."""
+        import torch
+
+        if not pictures:
+            return {}
+        states = torch.cat([picture.features["states"][0] for picture in pictures])
+        tiles = self.batch([picture.inputs for picture in pictures])["aspect_ratio_mask"]
+        missing = len(ids_RT) - len(pictures)
+        states = torch.cat([states, states.new_zeros(missing * tiles.shape[-1], *states.shape[1:])])
+        tiles = torch.cat([tiles, tiles.new_zeros(missing, *tiles.shape[1:])])
+        mask = self.token_inputs(ids_RT, {"aspect_ratio_mask": tiles.to(ids_RT.device)})
+        return {"cross_attention_states": states.to(ids_RT.device), **mask}
+
+    @contextmanager
+    def known_features(self, model: Any, pictures: Sequence[Picture]) -> Iterator[None]:
+        yield  # they go in by `first_inputs`
+
+
+FAMILIES: dict[str, type[Family]] = {"MllamaProcessor": Mllama}
+
+
+def family_of(processor: Any) -> Family:
+    """The family of a model, by the class of its processor."""
+    return FAMILIES.get(type(processor).__name__, Family)(processor)
+
+
+# --- what TRL leaves out ---
+
+
+class WithRows:
+    """A model that is called with a batch's rows in order, some at a time, and is given the rows of `inputs` that belong
+    to them, with what the family makes for every token.
+
+    TRL hands the model the picture inputs it knows by name. Mllama's aspect_ratio_ids and aspect_ratio_mask are not among
+    them, nor is its cross_attention_mask, so that TRL alone cannot train it.
+    """
+
+    def __init__(self, model: Any, family: Family, inputs: Mapping[str, Tensor]) -> None:
+        self.model, self.family, self.inputs = model, family, inputs
+        self.at = 0
+
+    def __call__(self, *, input_ids: Tensor, **rest: Any) -> Any:
+        start, self.at = self.at, self.at + len(input_ids)
+        rows = {name: tensor[start : self.at].to(input_ids.device) for name, tensor in self.inputs.items()}
+        return self.model(input_ids=input_ids, **(rest | rows | self.family.token_inputs(input_ids, rows)))
+
+
+def rows_left_out(image_inputs_R: Sequence[Mapping[str, Tensor]], known: frozenset[str]) -> dict[str, Tensor]:
+    """Of each row's picture inputs, those that are not among the names in `known`, as rows of one batch."""
+    import torch
+
+    names = [name for name in image_inputs_R[0] if name not in known]
+    for name in names:
+        if any(len(inputs[name]) != 1 for inputs in image_inputs_R):
+            raise UserError(f"TRL does not hand {name} to the model, and it is not one row per picture: train another")
+    return {name: torch.cat([inputs[name] for inputs in image_inputs_R]) for name in names}
+
+
+# --- forms of a system message ---
+
+
+def _message(role: str, text: str, *, picture: bool = False) -> Message:
+    return {"role": role, "content": [*[{"type": "image"}] * picture, {"type": "text", "text": text}]}
+
+
+def _texts(message: Message) -> Any:
+    content = message["content"]
+    return content if isinstance(content, str) else [part for part in content if part["type"] != "image"]
+
+
+def _as_parts(messages: list[Message]) -> list[Message]:
+    return messages
+
+
+def _as_string(messages: list[Message]) -> list[Message]:
+    if messages[0]["role"] != "system":
+        return messages
+    return [{"role": "system", "content": _joined(messages[0])}, *messages[1:]]
+
+
+def _within_the_question(messages: list[Message]) -> list[Message]:
+    """The system message as the first line of the question, behind the picture."""
+    if messages[0]["role"] != "system":
+        return messages
+    system, user, *rest = messages
+    picture = [part for part in user["content"] if part["type"] == "image"]
+    text = {"type": "text", "text": f"{_joined(system)}\n{_joined(user)}"}
+    return [{**user, "content": [*picture, text]}, *rest]
+
+
+def _joined(message: Message) -> str:
+    return "".join(part["text"] for part in message["content"] if part["type"] == "text")
+
+
+def _template_errors() -> tuple[type[Exception], ...]:
+    from jinja2 import TemplateError
+
+    return (TemplateError, TypeError)
+
+
+def _to(model: Any, features: Tensor) -> Tensor:
+    return features.to(device=model.device, dtype=model.dtype)
