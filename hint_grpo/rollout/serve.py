@@ -21,7 +21,10 @@ NEEDED = {
     "--worker-extension-cls": "hint_grpo.rollout.weights.WeightLoading",
 }
 NEEDED_ON_CUDA = {"--weight-transfer-config": '{"backend": "nccl"}'}
-NEEDED_ON_CPU = {"--enforce-eager": None}  # compiling for a CPU takes longer than it saves
+NEEDED_ON_CPU = {
+    "--enforce-eager": None,  # compiling for a CPU takes longer than it saves
+    "--no-enable-chunked-prefill": None,  # a seeded request whose prompt is cut in two crashes vLLM on a CPU
+}
 
 
 def with_needed_flags(arguments: list[str], has_cuda: bool) -> list[str]:

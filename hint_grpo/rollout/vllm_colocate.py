@@ -66,6 +66,8 @@ class ColocatedVLLM(VLLMGeneration):
             max_num_seqs=self.max_num_seqs,
             # A whole prompt with its image in one step.
             max_num_batched_tokens=max(4096, self.max_model_length or 0),
+            # A seeded request whose prompt is cut in two crashes vLLM on a CPU ("CPU Generator does not use offset").
+            enable_chunked_prefill=hint_grpo.stack.HAS_CUDA,
             limit_mm_per_prompt={"image": 1, "video": 0},
             mm_processor_kwargs={"max_pixels": self.args.max_pixels} if self.args.max_pixels else None,
             enable_sleep_mode=self.enable_sleep_mode,
