@@ -202,8 +202,9 @@ class Mllama(Family):
     in_vllm = False
 
     def text_without_picture(self, messages: list[Message]) -> str:
-        # Without a picture the template begins with a system turn of its own, and the date of the day.
-        return self.text(messages).replace(self.processor.image_token, "")
+        # Without a picture the template begins with a system turn of its own, and the date of the day. The picture
+        # comes first: a placeholder left over is the question's, and not taken away silently.
+        return self.text(messages).replace(self.processor.image_token, "", 1)
 
     def num_image_tokens(self, width: int, height: int) -> int:
         return 1
