@@ -58,12 +58,11 @@ def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
 
     `runs` maps a label to a hint ledger. A run whose level 0 alone would have done worse gets a second, dotted line.
     """
+    by_label = {label: per_step(ledger.read(path)) for label, path in runs.items()}
+    window = max(1, max(map(len, by_label.values())) // 10)
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 6), sharex=True, height_ratios=(2, 1))
-    rows: list[dict[str, Any]] = []
-    for label, path in runs.items():
-        run = per_step(ledger.read(path))
-        rows.extend({"run": label, **row} for row in run)
-        steps, window = [row["step"] for row in run], max(1, len(run) // 10)
+    for label, run in by_label.items():
+        steps = [row["step"] for row in run]
         smooth = {key: running_mean([row[key] for row in run], window) for key in run[0] if key != "step"}
         (line,) = upper.plot(steps, smooth["data_utilization"], label=label)
         if smooth["data_utilization_level0"] != smooth["data_utilization"]:
@@ -81,7 +80,7 @@ def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
     # Above the axes: the lines may run anywhere inside.
     upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)
     save_figure(figure, stem)
-    write_csv(stem.with_suffix(".csv"), rows)
+    write_csv(stem.with_suffix(".csv"), [{"run": label, **row} for label, run in by_label.items() for row in run])
 
 
 def plot_text_bias(runs: Mapping[str, Sequence[Mapping[str, float]]], stem: Path) -> None:

@@ -5,5 +5,5 @@ steps       one training, one evaluation: its command, and whether its files say
 plan        which steps a table and the figures need, run by run
 table       the paper's numbers beside the measured ones
 figures     data utilisation; accuracy with and without the picture; accuracy against scale
-__main__    the command line
+cli, work   the command line; running what is missing
 """

@@ -1,0 +1,147 @@
+"""What is finished, interrupted or missing is read from files; the plan holds what a table and the figures need."""
+
+import json
+import os
+
+import pytest
+
+from eval.reproduce.cli import chosen, experiment_from, parse
+from eval.reproduce.plan import Need, both_ways, final_evaluation, needs, steps
+from eval.reproduce.recipes import Row
+from eval.reproduce.steps import Training
+from hint_grpo.errors import UserError
+
+
+def test_a_training_is_finished_by_its_last_weights_alone(experiment, write_training) -> None:
+    training = Training(experiment, "grpo")
+    assert training.state() == "missing"
+    training.begin()  # started, killed before its first checkpoint
+    assert training.state() == "missing"
+    write_training(experiment, "grpo", 4, checkpoints=(2,), finished=False)
+    assert training.state() == "interrupted"
+    (training.folder / "model.safetensors").write_bytes(b"")  # killed while the last weights were written
+    assert training.state() == "interrupted"
+    write_training(experiment, "grpo", 4)
+    assert training.state() == "finished"
+
+
+def test_a_half_written_checkpoint_does_not_count(experiment) -> None:
+    training = Training(experiment, "grpo")
+    (training.folder / ".unfinished" / "checkpoint-2").mkdir(parents=True)
+    (training.folder / "checkpoint-2").mkdir()
+    assert training.state() == "missing"
+
+
+def test_a_run_with_other_settings_is_not_shown_as_this_one(experiment, write_training) -> None:
+    training = Training(experiment, "grpo")
+    training.check_settings()
+    training.begin()
+    write_training(experiment, "grpo", 4)
+    training.check_settings()
+    other = json.loads((training.folder / "reproduce.json").read_text()) | {"max_steps": ["8"]}
+    (training.folder / "reproduce.json").write_text(json.dumps(other))
+    with pytest.raises(UserError, match=r"max_steps .*8.* there, .*4.* now"):
+        training.check_settings()
+
+
+def test_an_evaluation_is_finished_by_a_summary_of_these_questions(experiment, write_training, write_summary) -> None:
+    write_training(experiment, "grpo", 4)
+    evaluation = final_evaluation("grpo", experiment, (0.0, 0.8))
+    assert evaluation.state() == "missing"
+    write_summary(evaluation, 0.0, 2, 1)
+    assert evaluation.state() == "interrupted"
+    summary = write_summary(evaluation, 0.8, 2, 1)
+    assert evaluation.state() == "finished"
+    for change in (
+        {"num_questions": 3},
+        {"decoding": {"max_new_tokens": 1024}},
+        {"made_with": {"model_path": str(evaluation.weights), "prompt_path": "others.jsonl"}},
+        {"made_with": {"model_path": "other", "prompt_path": str(experiment.prompt_path)}},
+    ):
+        good = json.loads(summary.read_text())
+        summary.write_text(json.dumps(good | change))
+        assert evaluation.state() == "interrupted", change
+        summary.write_text(json.dumps(good))
+    summary.write_text(json.dumps(good | {"num_questions": 3, "num_skipped": 1}))
+    assert evaluation.state() == "finished"
+
+
+def test_an_evaluation_of_weights_that_were_trained_anew_is_looked_at_again(
+    experiment, write_training, write_summary
+) -> None:
+    folder = write_training(experiment, "grpo", 4)
+    evaluation = final_evaluation("grpo", experiment)
+    summary = write_summary(evaluation, 0.0, 2, 1)
+    assert evaluation.state() == "finished"
+    os.utime(folder / "model.safetensors", (0, summary.stat().st_mtime + 10))
+    assert evaluation.state() == "interrupted"
+
+
+def test_rows_become_one_need_per_run(experiment) -> None:
+    rows = [Row("a", "A", "grpo"), Row("b", "B", "hint_grpo_m3", 0.8), Row("c", "C", "hint_grpo_m3")]
+    assert needs(rows, []) == [Need("grpo", (0.0,)), Need("hint_grpo_m3", (0.0, 0.8))]
+    assert needs(rows, ["hint_grpo_m3"]) == [
+        Need("hint_grpo_m3", (0.0, 0.8), True),
+        Need("base", (0.0,), True),
+        Need("grpo", (0.0,)),
+    ]
+
+
+def test_every_checkpoint_is_evaluated_both_ways_and_the_last_one_once(experiment, write_training) -> None:
+    folder = write_training(experiment, "grpo", 4, checkpoints=(2, 4, 10), finished=False)
+    found = [(step, seeing.label, seeing.weights) for step, seeing, _ in both_ways("grpo", experiment)]
+    assert found == [(step, f"checkpoint-{step}", folder / f"checkpoint-{step}") for step in (2, 4, 10)]
+    write_training(experiment, "grpo", 10)
+    found = [(step, seeing.label, blind.label, blind.no_image) for step, seeing, blind in both_ways("grpo", experiment)]
+    assert found[-1] == (10, "final", "final", True)
+    assert len(found) == 3
+
+
+def test_a_chain_trains_then_evaluates_what_the_training_left(experiment, write_training) -> None:
+    walk = steps(Need("grpo", (0.0, 0.8), True), experiment)
+    assert next(walk).name == "grpo-training"
+    assert next(walk).name == "grpo-evaluation-final"
+    write_training(experiment, "grpo", 4, checkpoints=(2, 4))
+    assert [step.name for step in walk] == [
+        "grpo-evaluation-checkpoint-2",
+        "grpo-evaluation-checkpoint-2-no_image",
+        "grpo-evaluation-final",
+        "grpo-evaluation-final-no_image",
+    ]
+
+
+def test_the_commands(experiment) -> None:
+    words = " ".join(Training(experiment, "grpo").command())
+    assert "train_model.py --config eval/recipes/grpo.yaml" in words
+    assert "--resume_from_checkpoint true" in words
+    evaluation = final_evaluation("base", experiment, (0.0, 0.8))
+    words = " ".join(evaluation.command())
+    assert f"--model_path {experiment.model_path} " in words
+    assert "--scale 0.0 0.8" in words
+    assert "--no_image" not in words
+
+
+def options(*words: str):
+    return parse(words)[0]
+
+
+def test_what_is_chosen() -> None:
+    assert chosen(options("--table", "ablation")).both_ways == ["grpo", "hint_grpo_m3"]
+    part = chosen(options("--rows", "fixed_0.5,base"))
+    assert ([row.name for row in part.rows], part.both_ways) == (["fixed_0.5", "base"], [])
+    drawn = chosen(options("--figures"))
+    assert {row.run for row in drawn.rows} == {"grpo", "hint_grpo_m3"}
+    assert drawn.both_ways == ["grpo", "hint_grpo_m3"]
+    with pytest.raises(UserError, match=r"--rows knows no fixed_0\.9: choose of base, "):
+        chosen(options("--rows", "base,fixed_0.9"))
+    with pytest.raises(UserError, match="--both_ways knows no r1v"):
+        chosen(options("--figures", "--both_ways", "r1v"))
+
+
+def test_mistakes_get_one_line(tmp_path) -> None:
+    with pytest.raises(UserError, match="--eval_data, --prompt_path missing"):
+        experiment_from(options("--model_path", "m", "--data_path", "d"), {})
+    with pytest.raises(UserError, match="--world toy has its own"):
+        experiment_from(options("--world", "toy", "--model_path", "m"), {})
+    with pytest.raises(UserError, match="--help"):
+        options("--tabel", "ablation")
