@@ -79,7 +79,7 @@ class InTurn(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
         seconds = time.perf_counter() - self.start
-        if state.global_step < len(VARIANTS):  # warm-up
+        if state.global_step <= len(VARIANTS):  # warm-up
             return
         self.seconds[self.variant].append(seconds)
         self.generating[self.variant].append(self.trainer.stages.take()["generate"])
@@ -160,8 +160,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="steps per variant")
     parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("--group", type=int, default=4)
-    parser.add_argument("--hidden_size", type=int, default=448)
-    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--hidden_size", type=int, default=320)
+    parser.add_argument("--layers", type=int, default=6)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         size = (arguments.prompts, arguments.group)

@@ -1,0 +1,183 @@
+"""How time and memory grow as a run grows, and what a start costs as the data grow.
+
+    python benchmarks/scaling.py
+
+Each setting runs in a process of its own: the toy world's Qwen2.5-VL, rollouts by transformers, every prompt wrong at every level
+(so that all levels are sampled, the worst case) and every completion of full length. Peak memory is what training held above what
+the process held before it. The base setting is measured first and last; the ratios are to the mean of the two.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import hint_grpo.stack  # noqa: F401
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, TrainerCallback
+
+from benchmarks.peak import in_own_process, peak_of, rss
+from hint_grpo.config import HintGRPOConfig
+from hint_grpo.data.dataset import load_training_data
+from hint_grpo.toy.world import build_world
+from hint_grpo.trainer import HintGRPOTrainer
+
+RECORDS = (1_000, 10_000, 100_000)
+
+
+@dataclass(frozen=True)
+class Setting:
+    prompts: int = 2
+    generations: int = 4
+    levels: int = 2
+    tokens: int = 32
+
+
+BASE = Setting()
+GROWN = {
+    "prompts": (replace(BASE, prompts=4), replace(BASE, prompts=8)),
+    "generations": (replace(BASE, generations=8), replace(BASE, generations=16)),
+    "levels": (replace(BASE, levels=4),),
+    "completion length": (replace(BASE, tokens=64), replace(BASE, tokens=128)),
+}
+
+
+class StepTimes(TrainerCallback):
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.start = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def nothing_is_right(completions: list[Any], **_: Any) -> list[float]:
+    return [0.0] * len(completions)
+
+
+def train(setting: Setting, model: Path, data: Path, steps: int) -> tuple[float, int]:
+    """(median seconds of a step, peak bytes) of a run."""
+    processor = AutoProcessor.from_pretrained(model, padding_side="left")
+    dataset, _ = load_training_data(data, tokenizer=processor.tokenizer)
+    dataset = dataset.filter(lambda row: len(row["reasoning_steps"]) >= 4)
+    with tempfile.TemporaryDirectory() as out:
+        config = HintGRPOConfig(
+            output_dir=out,
+            per_device_train_batch_size=setting.prompts,
+            num_generations=setting.generations,
+            num_groups=setting.levels,
+            max_completion_length=setting.tokens,
+            generation_kwargs={"min_new_tokens": setting.tokens},
+            max_prompt_length=512,
+            max_steps=steps + 1,
+            use_cpu=not torch.cuda.is_available(),
+            save_strategy="no",
+            log_completions=False,
+            logging_strategy="no",
+            disable_tqdm=True,
+        )
+        trainer = HintGRPOTrainer(
+            model=str(model),
+            reward_funcs=[nothing_is_right],
+            accuracy=nothing_is_right,
+            args=config,
+            train_dataset=dataset,
+            processing_class=processor,
+        )
+        times = StepTimes()
+        trainer.add_callback(times)
+        peak = peak_of(trainer.train)
+    return statistics.median(times.seconds[1:]), peak
+
+
+def write_records(world_data: Path, folder: Path, count: int) -> None:
+    """`count` records in LLaVA-CoT's layout, over the toy world's pictures."""
+    records = [json.loads(line) for line in (world_data / "train.jsonl").read_text().splitlines()]
+    records = [record for record in records if record.get("image", "").startswith(("geoqa+/", "CLEVR_v1.0/"))]
+    folder.mkdir()
+    for name in ("geoqa+", "CLEVR_v1.0"):
+        shutil.copytree(world_data / name, folder / name)
+    with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
+        for number in range(count):
+            file.write(json.dumps(records[number % len(records)] | {"id": str(number)}, ensure_ascii=False) + "\n")
+
+
+def start(model: Path, data: Path, cache: Path) -> tuple[float, int]:
+    """(seconds, bytes held) of getting the training data ready and reading the first sample."""
+    processor = AutoProcessor.from_pretrained(model)
+    before, begun = rss(), time.perf_counter()
+    dataset, _ = load_training_data(data, tokenizer=processor.tokenizer, cache_dir=cache)
+    _ = dataset[len(dataset) // 2]
+    return time.perf_counter() - begun, rss() - before
+
+
+def steps_table(world: Any, steps: int) -> list[str]:
+    model, data = world.models["Qwen2.5-VL"], world.train_data
+
+    def run(setting: Setting) -> tuple[float, int]:
+        return in_own_process(train, setting, model, data, steps)
+
+    first = run(BASE)
+    grown = {name: [(setting, *run(setting)) for setting in settings] for name, settings in GROWN.items()}
+    last = run(BASE)
+    base_s, base_peak = (first[0] + last[0]) / 2, (first[1] + last[1]) / 2
+    lines = [
+        "| what doubles | prompts x generations x levels x tokens | s per step | over base | prompts/s | peak MiB | over base |",
+        "|---|---|---|---|---|---|---|",
+        _line("(base)", BASE, base_s, base_peak, base_s, base_peak),
+    ]
+    for name, rows in grown.items():
+        lines += [_line(name, setting, seconds, peak, base_s, base_peak) for setting, seconds, peak in rows]
+    return lines
+
+
+def _line(name: str, setting: Setting, seconds: float, peak: float, base_s: float, base_peak: float) -> str:
+    size = f"{setting.prompts} x {setting.generations} x {setting.levels} x {setting.tokens}"
+    return (
+        f"| {name} | {size} | {seconds:.2f} | {seconds / base_s:.2f} | {setting.prompts / seconds:.2f} | "
+        f"{peak / 2**20:.0f} | {peak / base_peak:.2f} |"
+    )
+
+
+def starts_table(world: Any, root: Path) -> list[str]:
+    lines = [
+        "| training records | first start (s) | every later start (s) | memory of a later start (MiB) |",
+        "|---|---|---|---|",
+    ]
+    for count in RECORDS:
+        folder, cache = root / f"data-{count}", root / f"cache-{count}"
+        write_records(world.train_data, folder, count)
+        (cold, _), (warm, held) = (in_own_process(start, world.models["Qwen2.5-VL"], folder, cache) for _ in range(2))
+        lines.append(f"| {count:,} | {cold:.1f} | {warm:.2f} | {held / 2**20:.0f} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=5, help="steps per setting, after one to warm up")
+    arguments = parser.parse_args()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU cores"
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        world = build_world(root / "world", num_train=240, num_test=1, families=("Qwen2.5-VL",))
+        starts = starts_table(world, root)
+        steps = steps_table(world, arguments.steps)
+    print(f"{device}, {platform.machine()}, torch {torch.__version__}; median of {arguments.steps} steps", end="\n\n")
+    print("\n".join([*steps, "", *starts]))
+
+
+if __name__ == "__main__":
+    main()
