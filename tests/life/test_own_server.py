@@ -39,9 +39,9 @@ def test_trains_says_who_does_what_and_takes_the_server_down(start, flags, tmp_p
     port = run.server_port()
     assert f"2 process(es) on cpu; rollouts: this run's vLLM server at http://127.0.0.1:{port} on the CPU" in text
     assert "= 2 prompts, 2 completions each = 4 completions" in text
-    assert any("hint_grpo.rollout.serve" in " ".join(p.cmdline() if p.is_running() else []) for p in run.seen.values()) or (
-        len(run.seen) > 4
-    )
+    assert any(
+        "hint_grpo.rollout.serve" in " ".join(p.cmdline() if p.is_running() else []) for p in run.seen.values()
+    ) or (len(run.seen) > 4)
     assert not run.left_over()
     assert not listens(port)
     rows = history(out)

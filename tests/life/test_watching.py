@@ -43,7 +43,11 @@ def test_a_stage_that_raises_ends_its_clock():
 
 
 def test_who_hangs_is_the_rank_least_far():
-    signs = [Sign(0, "policy", 12, 100.0, 159.0), Sign(1, "generate", 11, 90.0, 160.0), Sign(2, "policy", 12, 99.0, 158.0)]
+    signs = [
+        Sign(0, "policy", 12, 100.0, 159.0),
+        Sign(1, "generate", 11, 90.0, 160.0),
+        Sign(2, "policy", 12, 99.0, 158.0),
+    ]
     assert hanging(signs, 160.0, 75.0) == []
     hung = hanging(signs, 170.0, 75.0)
     assert [sign.rank for sign in hung] == [1]
@@ -137,14 +141,18 @@ def test_a_guarded_command_ends_with_its_parent(tmp_path, way, repository):
     )
     guard = "[sys.executable, '-m', 'hint_grpo.rollout.guard', str(os.getpid()), sys.executable, '-c', command]"
     parent = f"import os, subprocess, sys, time\ncommand = {command!r}\nsubprocess.Popen({guard})\ntime.sleep(600)"
-    process = subprocess.Popen([sys.executable, "-c", parent], cwd=repository, env=os.environ | {"PYTHONPATH": str(repository)})
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], cwd=repository, env=os.environ | {"PYTHONPATH": str(repository)}
+    )
     try:
         deadline = time.monotonic() + 30
         while not (pids.exists() and len(pids.read_text().split()) == 2):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         family = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
-        (guarding,) = [child for child in psutil.Process(process.pid).children() if "guard" in " ".join(child.cmdline())]
+        (guarding,) = [
+            child for child in psutil.Process(process.pid).children() if "guard" in " ".join(child.cmdline())
+        ]
         if way == "parent killed":
             process.send_signal(signal.SIGKILL)
         else:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from hint_grpo import ledger
+from hint_grpo.health import TrainingStopped
 from hint_grpo.hints import HintPolicy, hint_at_level
 from hint_grpo.prompts import begun_turn
 
@@ -161,3 +162,24 @@ def test_a_step_moves_the_weights(make_trainer, samples):
     moved = [name for name, parameter in trainer.model.named_parameters() if not torch.equal(parameter, before[name])]
     assert len(moved) > 0.9 * len(before)
     assert trainer.state.global_step == 2
+
+
+def test_rewards_that_say_nothing_stop_the_run_with_the_reason(make_trainer, samples):
+    """None, NaN and inf alike; the weights stay finite and no advantage is made of them."""
+    nothing = [None, math.nan, math.inf, -math.inf]
+    trainer = make_trainer(
+        accuracy=lambda completions, **_: nothing, samples=samples, num_groups=1, max_steps=5, max_bad_steps=3
+    )
+    with pytest.raises(TrainingStopped, match="3 steps in a row"):
+        trainer.train()
+    assert trainer.state.global_step == 2
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.model.parameters())
+    assert [row["rewards/unusable"] for row in trainer.state.log_history if "loss" in row] == [8.0, 8.0]
+
+
+def test_one_infinite_reward_spoils_nothing(make_trainer, samples):
+    trainer = make_trainer(accuracy=lambda completions, **_: [math.inf, 1.0, 0.0, 0.0], samples=samples, num_groups=1)
+    batch = batch_for(trainer, samples[:1])
+    assert batch["advantages"][0] == 0
+    assert torch.isfinite(batch["advantages"]).all()
+    assert batch["advantages"][1] > 0 > batch["advantages"][2]

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from hint_grpo.health import GapWatch, TrainingStopped
+
 pytest.importorskip("vllm")
 
 
@@ -122,3 +124,15 @@ def test_every_training_step_samples_from_the_present_weights(trainer, monkeypat
     assert max(gaps) < 1e-3, gaps
     logged = [row for row in trainer.state.log_history if "sampling/sampling_logp_difference/mean" in row]
     assert len(logged) == 2
+
+
+def test_weights_that_do_not_arrive_are_noticed(trainer, monkeypatch, capfd):
+    """The hand-over does nothing: a warning first, then the run stops."""
+    monkeypatch.setattr(trainer.vllm_generation, "sync_weights", lambda: None)
+    monkeypatch.setattr(trainer.args, "max_steps", 30)
+    monkeypatch.setattr(trainer.args, "learning_rate", 1e-2)
+    trainer.gap_watch = GapWatch()
+    trainer.gap_watch.first = [0.01] * 5
+    with pytest.raises(TrainingStopped, match="may not have arrived in vLLM, for 5 steps in a row"):
+        trainer.train()
+    assert "warning: step" in capfd.readouterr().err

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Several nodes under SLURM: the first node serves vLLM with tensor and data parallelism, the others train.
+#
+#     DATA=... MODELS=... sbatch --nodes 3 local_scripts/slurm_train.sh Qwen2-VL-7B-Instruct hint_grpo_3_nodes --num_groups 3
+#
+# Ten minutes before its time is up the job gets SIGUSR1, which is passed on to the training processes: they save a checkpoint and
+# end; submitting the same line again goes on from it.
+#SBATCH --job-name=hint-grpo
+#SBATCH --gpus-per-node=8
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=64
+#SBATCH --time=24:00:00
+#SBATCH --signal=B:USR1@600
+#SBATCH --open-mode=append
+set -euo pipefail
+model=$1 run=$2
+shift 2
+: "${DATA:?set DATA to the folder of LLaVA-CoT-100k}" "${MODELS:?set MODELS to the folder that holds $model}"
+cd "${SLURM_SUBMIT_DIR:?run me with sbatch, from the project folder}"
+
+nodes=($(scontrol show hostnames "$SLURM_JOB_NODELIST"))
+server=${nodes[0]} first=${nodes[1]}
+num_training=$((${#nodes[@]} - 1))
+tensor_parallel=${TENSOR_PARALLEL:-2}
+
+# Reachable from the other nodes, and from nowhere else if the cluster's network is closed: vLLM asks nobody who he is.
+srun --nodes 1 --ntasks 1 --nodelist "$server" \
+    .venv/bin/python -m hint_grpo.rollout.serve "$MODELS/$model" --host 0.0.0.0 --port 8000 --dtype bfloat16 \
+    --tensor-parallel-size "$tensor_parallel" --data-parallel-size $((8 / tensor_parallel)) \
+    --max-model-len 9504 --mm-processor-kwargs '{"max_pixels": 2359296}' &
+serving=$!
+
+srun --nodes "$num_training" --ntasks "$num_training" --nodelist "$(IFS=,; echo "${nodes[*]:1}")" \
+    bash -c '.venv/bin/torchrun --nproc_per_node 8 --nnodes '"$num_training"' --node_rank "$SLURM_PROCID" \
+        --rdzv_backend c10d --rdzv_id "$SLURM_JOB_ID" --rdzv_endpoint '"$first"':29500 train_model.py "$@"' _ \
+    --deepspeed local_scripts/zero3.json --model_name_or_path "$MODELS/$model" \
+    --data_path "$DATA" --dataset_name LLaVA-CoT-100k --max_prompt_length 8192 --max_completion_length 768 \
+    --per_device_train_batch_size 1 --num_generations 4 --bf16 --torch_dtype bfloat16 --gradient_checkpointing true \
+    --attn_implementation flash_attention_2 --max_pixels 2359296 --num_train_epochs 2 --reward_funcs accuracy \
+    --use_vllm true --vllm_mode server --vllm_server_base_url "http://$server:8000" \
+    --save_steps 500 --save_total_limit 3 --resume_from_checkpoint true --output_dir "${OUT:-output}/$run" "$@" &
+training=$!
+
+# Only the training processes take SIGUSR1 for a warning; srun and torchrun would die of it.
+trap 'srun --overlap --nodes "$num_training" --ntasks "$num_training" --nodelist "$(IFS=,; echo "${nodes[*]:1}")" \
+    pkill -USR1 -f "python.* train_model.py"' USR1
+until wait "$training"; do kill -0 "$training" 2> /dev/null || exit 1; done
+kill "$serving"
