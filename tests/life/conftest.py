@@ -1,5 +1,6 @@
 """Real training runs as processes: started, looked at, killed, and looked for afterwards."""
 
+import contextlib
 import os
 import re
 import signal
@@ -51,10 +52,8 @@ class Run:
         """SIGKILL to torchrun and every rank, or to the lone process; never to the server, which they cannot end any more."""
         trainer = [process for process in self.seen.values() if self.is_trainer(process)]
         for process in [self.process, *trainer]:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         self.process.wait()
 
     @staticmethod
