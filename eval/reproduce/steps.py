@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from eval.reproduce.recipes import BASE, Flags, Settings, recipe_path, shared_flags
-from eval.runs import ROOT, evaluation_command, training_command
+from eval.runs import ROOT, evaluation_command, flag_words, training_command
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.results import replace_file
 from hint_grpo.evaluation.settings import EvaluationSettings
@@ -213,6 +213,6 @@ def last_step(folder: Path) -> int:
     return int(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["global_step"])
 
 
-def _as_text(flags: Flags) -> dict[str, Any]:
+def _as_text(flags: Flags) -> dict[str, str]:
     """As a command line has them, so that 8 and "8" are the same."""
-    return {name: [str(one) for one in (v if isinstance(v, list) else [v])] for name, v in flags.items()}
+    return {name: " ".join(flag_words({name: value})[1:]) for name, value in flags.items() if value is not None}

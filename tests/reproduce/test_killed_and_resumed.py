@@ -1,4 +1,4 @@
-"""`python -m eval.reproduce` on the toy world, two rows of two steps: killed in the middle, started again, complete."""
+"""`python -m eval.reproduce` on the toy world, two rows of three steps: killed in the middle, started again, complete."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def command(world, tmp_path):
         "limit": 8,
     }
     words = [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
-    return [sys.executable, "-m", "eval.reproduce", *words, "--", "--max_steps", "2", "--save_steps", "1"]
+    return [sys.executable, "-m", "eval.reproduce", *words, "--", "--max_steps", "3", "--save_steps", "1"]
 
 
 def test_killed_and_resumed(command, repository, tmp_path) -> None:
@@ -49,9 +49,11 @@ def test_killed_and_resumed(command, repository, tmp_path) -> None:
     assert "training: goes on" in second.stdout
     for run in ("grpo", "hint_grpo_m3"):
         folder = out / "training" / run
-        assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 2
+        assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 3
         records = [json.loads(line) for line in (folder / "hint_ledger.jsonl").read_text().splitlines()]
-        assert [record["step"] for record in records] == [1] * 4 + [2] * 4  # four prompts a step, no step twice
+        assert [record["step"] for record in records] == [1] * 4 + [2] * 4 + [
+            3
+        ] * 4  # four prompts a step, no step twice
     rows = [line for line in second.stdout.splitlines() if line.startswith(("| GRPO", "| calibration"))]
     assert [[cell.strip() for cell in row.split("|")][5] for row in rows] == ["8", "8"]  # questions
     for scale_folder in ("grpo/final/scale-0.0", "hint_grpo_m3/final/scale-0.8"):

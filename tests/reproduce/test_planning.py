@@ -38,9 +38,9 @@ def test_a_run_with_other_settings_is_not_shown_as_this_one(experiment, write_tr
     training.begin()
     write_training(experiment, "grpo", 4)
     training.check_settings()
-    other = json.loads((training.folder / "reproduce.json").read_text()) | {"max_steps": ["8"]}
+    other = json.loads((training.folder / "reproduce.json").read_text()) | {"max_steps": "8"}
     (training.folder / "reproduce.json").write_text(json.dumps(other))
-    with pytest.raises(UserError, match=r"max_steps .*8.* there, .*4.* now"):
+    with pytest.raises(UserError, match="max_steps 8 there, 4 now"):
         training.check_settings()
 
 
