@@ -13,7 +13,7 @@ How a step differs from TRL's:
 The loss is TRL's, with the constants that `hint_grpo.config` pins.
 """
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.stack
 
 import inspect
 import time
@@ -125,8 +125,11 @@ class HintGRPOTrainer(GRPOTrainer):
         self._last_loaded_step = -1
         context_length = self.limits.context_length or 0
         if self.args.placement.kind == "colocate":
+            from hint_grpo.calibration.vllm_engine import register_in_this_process
             from hint_grpo.rollout.vllm_colocate import ColocatedVLLM
 
+            if not hint_grpo.stack.HAS_CUDA:
+                register_in_this_process(self.model.config.architectures)
             max_num_seqs = self.args.sequences_per_process
             self.vllm_generation = ColocatedVLLM(self, never, context_length=context_length, max_num_seqs=max_num_seqs)
         else:
