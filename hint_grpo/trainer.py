@@ -8,7 +8,8 @@ How a step differs from TRL's:
    and the prompt stays what the processor made it;
 3. rewards were given when a group was sampled, on what the model itself wrote; here they are only gathered;
 4. vLLM is this project's (`hint_grpo.rollout`: in the process, or a server), set up after TRL's own set-up without it;
-5. checkpoints appear whole and carry what TRL forgets: the data's order, and completions not trained on yet.
+5. checkpoints appear whole and carry what TRL forgets: the data's order, and completions not trained on yet;
+6. picture inputs that TRL does not know by name (Llama-3.2-Vision's) reach the model too (`hint_grpo.families`).
 
 The loss is TRL's, with the constants that `hint_grpo.config` pins.
 """
