@@ -9,6 +9,7 @@ Every figure is measured in this run by the published entry points, train_model.
 import argparse
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from statistics import mean
@@ -19,6 +20,7 @@ from eval.runs import (
     available_cores,
     each_on_a_core,
     evaluation_command,
+    flag_words,
     run,
     toy_world_command,
     training_command,
@@ -28,6 +30,7 @@ from hint_grpo.errors import run_main
 
 POLICIES = {"adaptive": "Hint-GRPO", "none": "plain GRPO"}
 SEEDS = (1, 2, 3)
+LEVEL_0_TASKS = 128  # 4 completions each
 
 
 def train_all(world: Path, out: Path, steps: int) -> None:
@@ -55,25 +58,37 @@ def train_all(world: Path, out: Path, steps: int) -> None:
     each_on_a_core(train, [(policy, seed) for seed in SEEDS for policy in POLICIES], available_cores())
 
 
-def training_table(out: Path) -> list[str]:
-    """Data utilisation over the run, and the reward at level 0 in its first and last third, from the hint ledgers."""
+def measure_level_0(world: Path, out: Path) -> dict[str, float]:
+    """Share of right completions without a hint, sampled as in training, of the starting model and of every run, after it."""
+    models = [world / "Qwen2.5-VL-toy", *(out / f"{policy}-{seed}" for seed in SEEDS for policy in POLICIES)]
+    parts = [models[0::2], models[1::2]]
+
+    def measure(part: list[Path], core: int | None) -> None:
+        name = f"level_0-{parts.index(part)}"
+        words = [*map(str, part), *flag_words({"num_tasks": LEVEL_0_TASKS, "level_0": out / f"{name}.json"})]
+        run([sys.executable, "-m", "hint_grpo.toy.measure", *words], out / "logs" / f"{name}.txt", core)
+
+    each_on_a_core(measure, parts, available_cores())
+    files = [out / f"level_0-{number}.json" for number in range(len(parts))]
+    return {name: share for file in files for name, share in json.loads(file.read_text()).items()}
+
+
+def training_table(out: Path, level_0: dict[str, float], start: Path) -> list[str]:
+    """Data utilisation over the run from the hint ledgers, and the reward at level 0 after it."""
     lines = [
-        "| run | seed | data utilisation | level 0 alone | reward at level 0, first third | last third |",
-        "|---|---|---|---|---|---|",
+        f"| run | seed | data utilisation | level 0 alone | level 0 after the run (before: {level_0[str(start)]:.3f}) |",
+        "|---|---|---|---|---|",
     ]
     averages = []
     for policy, label in POLICIES.items():
         rows = []
         for seed in SEEDS:
             records = list(ledger.read(out / f"{policy}-{seed}" / ledger.FILE_NAME))
-            third = max(record["step"] for record in records) / 3
-            at_level_0 = [(record["step"], mean(record["rewards"]["0"])) for record in records]
             rows.append(
                 (
                     mean(record["valid"] for record in records),
                     mean(ledger.is_valid(record["rewards"]["0"]) for record in records),
-                    mean(reward for step, reward in at_level_0 if step <= third),
-                    mean(reward for step, reward in at_level_0 if step > 2 * third),
+                    level_0[str(out / f"{policy}-{seed}")],
                 )
             )
             lines.append(f"| {label} | {seed} | " + " | ".join(f"{value:.3f}" for value in rows[-1]) + " |")
@@ -119,13 +134,14 @@ def main() -> int:
     run(toy_world_command(world), out / "logs" / "toy.txt")
     print(f"2. training ({len(SEEDS)} seeds each of Hint-GRPO and plain GRPO)", flush=True)
     train_all(world, out, arguments.steps)
+    level_0 = measure_level_0(world, out)
     print("3. evaluation", flush=True)
     evaluation = evaluate(world, out / f"adaptive-{SEEDS[0]}", out)
     from hint_grpo.plots import plot_utilization
 
     ledgers = {label: out / f"{policy}-{SEEDS[0]}" / ledger.FILE_NAME for policy, label in POLICIES.items()}
     plot_utilization(ledgers, out / "data_utilization")
-    tables = "\n".join(["", *training_table(out), "", *evaluation, ""])
+    tables = "\n".join(["", *training_table(out, level_0, world / "Qwen2.5-VL-toy"), "", *evaluation, ""])
     print(tables)
     (out / "tables.md").write_text(tables)
     print(f"tables.md, data_utilization.png, evaluation/ and logs/ are in {out}; {time.time() - start:.0f} s in all")

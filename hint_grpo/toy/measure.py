@@ -1,11 +1,13 @@
 """How often a toy model solves the toy tasks: per hint level by sampling, and greedily with and without the picture.
 
 python -m hint_grpo.toy.measure DIR/Qwen2.5-VL-toy
+python -m hint_grpo.toy.measure RUN_1 RUN_2 RUN_3 --level_0 level_0.json      what training compares, and nothing else
 """
 
 import hint_grpo.stack  # noqa: F401
 
 import argparse
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,17 +152,34 @@ def greedy_rate(model: PreTrainedModel, processor: Any, tasks: Sequence[Task], *
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m hint_grpo.toy.measure", description=__doc__)
-    parser.add_argument("model", type=Path, help="a toy model's directory")
+    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="a toy model's directory")
+    parser.add_argument(
+        "--level_0", type=Path, metavar="FILE", help="sample without hints only; write the shares as JSON"
+    )
     parser.add_argument("--num_tasks", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    if not (arguments.model / "config.json").is_file():
-        raise UserError(f"{arguments.model} holds no model; `python -m hint_grpo.toy DIR` writes some under DIR")
-    processor = AutoProcessor.from_pretrained(arguments.model)
-    model = AutoModelForImageTextToText.from_pretrained(arguments.model, dtype=torch.float32).eval()
+    for directory in arguments.models:
+        if not (directory / "config.json").is_file():
+            raise UserError(f"{directory} holds no model; `python -m hint_grpo.toy DIR` writes some under DIR")
     tasks = make_tasks(f"measure-{arguments.seed}", arguments.num_tasks)
-    torch.manual_seed(arguments.seed)
-    print(f"{'':24}{'per sample':>12}{'one of four':>12}{'answered':>12}")
+    shares = {}
+    for directory in arguments.models:
+        processor = AutoProcessor.from_pretrained(directory)
+        model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
+        torch.manual_seed(arguments.seed)
+        print(f"{directory.name:24}{'per sample':>12}{'one of four':>12}{'answered':>12}")
+        if arguments.level_0:
+            (rate,) = level_rates(model, processor, tasks, num_levels=1)
+            shares[str(directory)] = rate.per_sample
+            _print_row("hint level 0", rate)
+        else:
+            _measure_all(model, processor, tasks)
+    if arguments.level_0:
+        arguments.level_0.write_text(json.dumps(shares, indent=2) + "\n")
+
+
+def _measure_all(model: PreTrainedModel, processor: Any, tasks: Sequence[Task]) -> None:
     for level, rate in enumerate(level_rates(model, processor, tasks)):
         _print_row(f"hint level {level} of 3", rate)
     for name, with_image in (("greedy", True), ("greedy, no picture", False)):
