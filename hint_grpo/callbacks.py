@@ -1,5 +1,7 @@
 """What happens around the steps of a run, as transformers' callbacks: a clean start, stage times, the watchdog."""
 
+import hint_grpo.stack  # noqa: F401
+
 import shutil
 from pathlib import Path
 from typing import Any

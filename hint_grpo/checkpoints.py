@@ -6,6 +6,8 @@ hint_grpo.json                   the run's identity, and how many batches each p
 rollouts-rank-0.safetensors      completions that are sampled but not trained on yet, where a checkpoint falls between
 """
 
+import hint_grpo.stack  # noqa: F401
+
 import hashlib
 import json
 import os

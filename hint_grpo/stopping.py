@@ -1,5 +1,7 @@
 """A cluster's warning (SIGTERM, or SIGUSR1) ends the run after the present step, with a checkpoint that can be resumed."""
 
+import hint_grpo.stack  # noqa: F401
+
 import signal
 from typing import Any
 
