@@ -213,7 +213,8 @@ def until_end(row: list[int], eos_ids: tuple[int, ...]) -> list[int]:
 
 def load_plain(arguments: argparse.Namespace) -> Callable[..., Tokens]:
     """vLLM alone, with its own repetition penalty and logit bias."""
-    from hint_grpo.stack import HAS_CUDA  # isort: skip
+    from hint_grpo.stack import HAS_CUDA
+
     from transformers import AutoConfig
     from vllm import LLM, SamplingParams
 

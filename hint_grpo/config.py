@@ -17,6 +17,7 @@ from transformers.utils import is_flash_attn_2_available
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from hint_grpo.errors import UserError
+from hint_grpo.families import vllm_has
 from hint_grpo.hints import HintPolicy
 from hint_grpo.rollout.placement import Placement, place, visible_gpus
 from hint_grpo.scoring.rewards import REWARD_NAMES
@@ -233,6 +234,8 @@ def check_model(model: ModelConfig, training: HintGRPOConfig) -> None:
     looks_local = path.startswith((".", "/", "~")) or path.endswith("/") or path.count("/") > 1
     if looks_local and not (Path(path) / "config.json").is_file():
         raise UserError(f"--model_name_or_path {path} holds no config.json; give the folder of a downloaded model")
+    if training.use_vllm and looks_local and not vllm_has(Path(path)):
+        raise UserError(f"vLLM does not have the family of {path}: take --use_vllm false")
     if (model.attn_implementation or "").startswith("flash_attention") and not is_flash_attn_2_available():
         raise UserError(
             f"--attn_implementation {model.attn_implementation} needs flash-attn: pip install flash-attn "

@@ -137,13 +137,6 @@ class HintGRPOTrainer(GRPOTrainer):
             from hint_grpo.rollout.vllm_server import ServedVLLM
 
             self.vllm_generation = ServedVLLM(self, never, context_length=context_length, server=server)
-        sync = self.vllm_generation.sync_weights
-
-        def timed_sync() -> None:
-            with self.stages("sync"):
-                sync()
-
-        self.vllm_generation.sync_weights = timed_sync
         return self.vllm_generation
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:

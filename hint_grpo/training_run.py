@@ -170,7 +170,9 @@ def checkpoint(training: HintGRPOConfig, dataset: Dataset) -> Path | None:
         identity = RunIdentity.of(dataset, training)
         check_resumable(folder, identity, anyway=training.resume_anyway, deepspeed=bool(training.deepspeed))
     if training.resume_from_checkpoint and training.process_index == 0:
-        print(f"resuming from {folder}" if folder else f"no checkpoint in {training.output_dir} yet: starting at step 0")
+        print(
+            f"resuming from {folder}" if folder else f"no checkpoint in {training.output_dir} yet: starting at step 0"
+        )
     return folder
 
 

@@ -1,13 +1,6 @@
-"""Lengths in tokens: of an image, without its pixels; of a prompt against what the model can hold."""
+"""Lengths in tokens: of a prompt against what the model can hold."""
 
 from dataclasses import dataclass
-from typing import Any
-
-
-def num_image_tokens(width: int, height: int, image_processor: Any) -> int:
-    """The placeholders that the processor makes of a picture, by the image processor's own arithmetic on its size."""
-    patches = image_processor.get_number_of_image_patches(height, width, {})
-    return patches // image_processor.merge_size**2
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from hint_grpo.data.images import open_image
 from hint_grpo.data.leak import holds_answer
-from hint_grpo.data.lengths import LengthLimits, num_image_tokens
+from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
+from hint_grpo.families import Family, family_of
 from hint_grpo.hints import HintPolicy, hint_at_level
 from hint_grpo.prompts import Message, begun_turn, evaluation_messages, question_with_hint, training_messages
 from hint_grpo.scoring import can_read, score
@@ -104,7 +105,8 @@ def _evaluation_item(question: Question, with_image: bool) -> Item:
 
 def _check(items: Iterable[Item], report: PreflightReport, processor: Any, workers: int | None) -> PreflightReport:
     start = time.perf_counter()
-    image_tokens = lru_cache(IMAGES_REMEMBERED)(partial(_image_tokens, image_processor=processor.image_processor))
+    family = family_of(processor)
+    image_tokens = lru_cache(IMAGES_REMEMBERED)(partial(_image_tokens, family=family))
     readable = lru_cache(IMAGES_REMEMBERED)(_ground_truth_problem)
     # As many threads as cores: each may hold a large picture.
     workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
@@ -112,7 +114,7 @@ def _check(items: Iterable[Item], report: PreflightReport, processor: Any, worke
         for batch in _batches(items):
             # Decoding releases the interpreter lock: it goes on while the texts are tokenised.
             images = pool.map(image_tokens, [item.image for item in batch])
-            texts = _text_tokens(batch, processor)
+            texts = _text_tokens(batch, family)
             for item, (tokens, problem), lengths in zip(batch, images, texts, strict=True):
                 _note(report, item, tokens, problem, lengths, readable)
             bar.update(len(batch))
@@ -126,40 +128,41 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _image_tokens(path: str | None, image_processor: Any) -> tuple[int, str | None]:
+def _image_tokens(path: str | None, family: Family) -> tuple[int, str | None]:
     """(placeholders, what is wrong): opens the image and decodes it whole."""
     if path is None:
         return 0, None
     try:
-        return num_image_tokens(*open_image(path).size, image_processor), None
+        return family.num_image_tokens(*open_image(path).size), None
     except BadImage as error:
         return 0, str(error)
 
 
-def _text_tokens(batch: Sequence[Item], processor: Any) -> list[list[tuple[int, int]] | None]:
+def _text_tokens(batch: Sequence[Item], family: Family) -> list[list[tuple[int, int]] | None]:
     """For each item (tokens of the prompt's text without placeholders, tokens of the begun turn) of each level.
 
     None where the text holds a placeholder of its own, which would be taken for a second image.
     """
     conversations = [messages for item in batch for messages, _, _ in item.levels]
-    prompts = _rendered(conversations, processor)
+    prompts = _rendered(conversations, family)
     begun = [begun for item in batch for _, begun, _ in item.levels]
-    prompt_tokens = _token_counts(prompts, processor.tokenizer)
-    begun_tokens = _token_counts(begun, processor.tokenizer)
+    prompt_tokens = _token_counts(prompts, family.tokenizer)
+    begun_tokens = _token_counts(begun, family.tokenizer)
     counts = iter(zip(prompts, begun, prompt_tokens, begun_tokens, strict=True))
     result: list[list[tuple[int, int]] | None] = []
     for item in batch:
         images = int(item.image is not None)
         levels = list(islice(counts, len(item.levels)))
-        sound = all((prompt + begun).count(processor.image_token) == images for prompt, begun, _, _ in levels)
+        sound = all((prompt + begun).count(family.processor.image_token) == images for prompt, begun, _, _ in levels)
         result.append([(tokens - images, more) for _, _, tokens, more in levels] if sound else None)
     return result
 
 
-def _rendered(conversations: list[list[Message]], processor: Any) -> list[str]:
+def _rendered(conversations: list[list[Message]], family: Family) -> list[str]:
     """Each conversation in the chat template's form; one that stands there several times is rendered once."""
     different = {id(messages): messages for messages in conversations}
-    texts = processor.apply_chat_template(list(different.values()), tokenize=False, add_generation_prompt=True)
+    forms = [family.messages(messages) for messages in different.values()]
+    texts = family.processor.apply_chat_template(forms, tokenize=False, add_generation_prompt=True)
     by_id = dict(zip(different, texts, strict=True))
     return [by_id[id(messages)] for messages in conversations]
 

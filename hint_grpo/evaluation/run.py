@@ -74,7 +74,7 @@ def _decoding(settings: EvaluationSettings) -> dict[str, Any]:
     """
     return {
         "weights": model_digest(settings.model_path, settings.output / DIGESTS_FILE),
-        "backend": choose_backend(settings.backend),
+        "backend": choose_backend(settings.backend, settings.model_path),
         "dtype": choose_dtype_name(settings.dtype, has_gpu=bool(visible_gpus())),
         "max_new_tokens": settings.max_new_tokens,
         "max_pixels": settings.max_pixels,

@@ -38,6 +38,7 @@ class ColocatedVLLM(VLLMGeneration):
     def __init__(self, trainer: Any, suppressed_ids: list[int], *, context_length: int, max_num_seqs: int) -> None:
         self.suppressed_ids = suppressed_ids
         self.args = args = trainer.args
+        self.stages = trainer.stages
         super().__init__(
             model=trainer.model,
             accelerator=trainer.accelerator,
@@ -91,6 +92,10 @@ class ColocatedVLLM(VLLMGeneration):
 
     def sync_weights(self) -> None:
         """Puts the policy's present weights into the engine and forgets cached prefixes of the old ones."""
+        with self.stages("sync"):
+            self._sync_weights()
+
+    def _sync_weights(self) -> None:
         if self.enable_sleep_mode:
             torch.cuda.empty_cache()
             self.llm.wake_up(tags=["weights"])

@@ -41,6 +41,7 @@ class ServedVLLM(VLLMGeneration):
         self, trainer: Any, suppressed_ids: list[int], *, context_length: int, server: ServerProcess | None
     ) -> None:
         self.args = args = trainer.args
+        self.stages = trainer.stages
         self.suppressed_ids = suppressed_ids
         self.server = server
         self.session = requests.Session()
@@ -91,8 +92,12 @@ class ServedVLLM(VLLMGeneration):
 
     def sync_weights(self) -> None:
         """Hands the policy's present weights to the server; returns, on every rank, when the server samples from them."""
+        with self.stages("sync"):
+            self._sync_weights()
+
+    def _sync_weights(self) -> None:
         if hint_grpo.stack.HAS_CUDA:
-            super().sync_weights()  # over NCCL, and forgets cached prefixes
+            VLLMGeneration.sync_weights(self)  # over NCCL, and forgets cached prefixes
         else:
             self._hand_over_files()
         if self.accelerator.is_main_process:

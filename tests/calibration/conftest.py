@@ -1,6 +1,7 @@
 """Models with random weights, made to be hard: sharp logits, tokens that hardly repeat, completions of all lengths."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import json
 import random
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """What the tests of the decoders share."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The formula by hand, and operation for operation against transformers' own processors."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import pytest
 import torch
 from transformers import RepetitionPenaltyLogitsProcessor, SuppressTokensLogitsProcessor

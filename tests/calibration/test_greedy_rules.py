@@ -1,6 +1,7 @@
 """What is read from a checkpoint about greedy decoding."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import pytest
 from transformers import GenerationConfig
 

@@ -1,6 +1,7 @@
 """The transformers path, against a plain loop without cache, batch or padding, and against `generate`."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 

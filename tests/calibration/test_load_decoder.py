@@ -1,6 +1,7 @@
 """What `load_decoder` makes of a directory, and of a user's mistakes."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import json
 import shutil
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Prompts and their lengths, against the model's own processor."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 from pathlib import Path
 
 import pytest

@@ -1,6 +1,7 @@
 """The vLLM path on a real engine: token for token the transformers path."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,6 +1,7 @@
 """The check before a run, on hand-made samples and the toy's processors."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 from pathlib import Path
 from typing import Any
 

@@ -1,6 +1,7 @@
 """Image tokens by arithmetic equal the real processor's; what fits the context."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from transformers import Qwen2VLImageProcessor
 
 from hint_grpo.data.images import open_image
 from hint_grpo.data.leak import holds_answer
-from hint_grpo.data.lengths import LengthLimits, num_image_tokens
+from hint_grpo.data.lengths import LengthLimits
+from hint_grpo.families import family_of
+from hint_grpo.toy.models import toy_processor
 
 SIZES = [
     (1, 1),
@@ -28,11 +31,12 @@ SIZES = [
 @pytest.mark.parametrize("max_pixels", [28 * 28 * 4, 28 * 28 * 1280, 2359296])
 @pytest.mark.parametrize("size", SIZES)
 def test_image_tokens_equal_the_processors(tmp_path: Path, size: tuple[int, int], max_pixels: int) -> None:
-    processor = Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=max_pixels)
+    whole = toy_processor("Qwen2.5-VL")
+    processor = whole.image_processor = Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=max_pixels)
     Image.new("RGB", size).save(tmp_path / "1.png")
     image = open_image(tmp_path / "1.png")
     grid = processor(images=[image], return_tensors="pt")["image_grid_thw"][0]
-    assert num_image_tokens(*image.size, processor) == grid.prod().item() // processor.merge_size**2
+    assert family_of(whole).num_image_tokens(*image.size) == grid.prod().item() // processor.merge_size**2
 
 
 def test_a_small_picture_is_distorted_less_than_by_the_processor_alone(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Tiny models of every family, and a few drawn pictures with questions."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,7 @@
 """Calibrated decoding of every family, against two plain forward passes per token: no cache, no batch, no padding."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import json
 
 import pytest

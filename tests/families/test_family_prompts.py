@@ -1,6 +1,7 @@
 """Prompts of every family: text, ids and what goes with them, before any model."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import pytest
 from tiny_models import IMAGE_TOKEN, MLLAMA_LATER_TEMPLATE, tiny_processor
 

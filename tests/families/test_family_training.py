@@ -1,6 +1,6 @@
 """HintGRPOTrainer on a tiny model of every family: what reaches the loss, and two steps that move the weights."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
 
 import pytest
 import torch

@@ -1,6 +1,7 @@
 """Qwen3-VL in vLLM: calibrated decoding as in transformers, and rollouts from the trainer's own distribution."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import pytest
 import torch
 from datasets import Dataset

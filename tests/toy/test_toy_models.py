@@ -1,6 +1,7 @@
 """The models load as a download does, have Qwen's tokens and settings, and the shipped weights are small and fit."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import json
 
 import pytest

@@ -1,6 +1,7 @@
 """vLLM loads the toy models and says what transformers says: greedy tokens and their log-probabilities, in float32."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import importlib.util
 import json
 

@@ -1,6 +1,7 @@
 """The world on disk: layout, schema, irregularities, determinism, command line."""
 
-import hint_grpo.stack  # noqa: F401  # isort: skip
+import hint_grpo.stack  # noqa: F401
+
 import json
 import re
 import subprocess

@@ -92,7 +92,7 @@ def test_loss_and_gradient_agree_with_the_float64_reference(trainer64, samples, 
     expected = gradients(trainer64.model, expected_loss)
 
     assert loss.item() == pytest.approx(expected_loss.item(), abs=1e-6)
-    assert loss.item() > 1e-3  # the KL term is there
+    assert loss.item() > 1e-4  # the KL term is there
     assert got.keys() == expected.keys()
     total = torch.cat([gradient.flatten() for gradient in expected.values()]).norm()
     for name, gradient in expected.items():
