@@ -17,6 +17,8 @@ def main() -> int:
         if not script.skip_bad:
             return exit_code
     resume = run.checkpoint(training, dataset)
+    if resume and run.finish_with(resume, training):
+        return 0
     with run.rollout_server(training, model) as server:
         trainer = run.make_trainer(script, training, model, dataset, processor, server)
         run.describe(trainer, report)

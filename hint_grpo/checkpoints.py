@@ -10,6 +10,7 @@ import hint_grpo.stack  # noqa: F401
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from dataclasses import asdict, dataclass, fields
@@ -27,6 +28,7 @@ IDENTITY_FILE = "hint_grpo.json"
 STATE_FILE = "trainer_state.json"
 UNFINISHED = ".unfinished"
 """Folder in OUTPUT_DIR in which a checkpoint is written before it gets its name."""
+ONLY_FOR_RESUMING = ("*.pt", "*.pth", "latest", "zero_to_*.py", IDENTITY_FILE, "rollouts-rank-*.safetensors")
 IDENTIFYING_COLUMNS = ("id", "question", "solution", "reasoning_steps")
 
 
@@ -119,6 +121,21 @@ def check_resumable(folder: Path, identity: RunIdentity, *, anyway: bool, deepsp
             f"{folder} belongs to a run that saw other prompts ({'; '.join(different)}): use the same data and settings, "
             "or say --resume_anyway true"
         )
+
+
+def is_last(folder: Path, args: Any) -> bool:
+    """Whether the run was over with this checkpoint: resumed, transformers' Trainer would take a step too many."""
+    state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    same_epochs = state["num_train_epochs"] == math.ceil(args.num_train_epochs)
+    planned = args.max_steps if args.max_steps > 0 else state["max_steps"] if same_epochs else math.inf
+    return state["global_step"] >= planned
+
+
+def copy_model(folder: Path, output_dir: Path) -> None:
+    """What `save_model` wrote of the model, its processor and the run's history, without what only a resume needs."""
+    for file in folder.iterdir():
+        if file.is_file() and not any(file.match(pattern) for pattern in ONLY_FOR_RESUMING):
+            shutil.copyfile(file, output_dir / file.name)
 
 
 def save_rollouts(folder: Path, rank: int, batches: list[dict[str, Any]]) -> None:

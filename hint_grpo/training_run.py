@@ -10,8 +10,9 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback
 from trl import ModelConfig, get_peft_config
 
+from hint_grpo import ledger
 from hint_grpo.callbacks import CleanStart, StageTimes, Watched
-from hint_grpo.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume
+from hint_grpo.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
 from hint_grpo.config import HintGRPOConfig, ScriptArguments
 from hint_grpo.data.dataset import DataReport, load_training_data
 from hint_grpo.data.preflight import preflight, without_skipped
@@ -190,13 +191,26 @@ def train(trainer: HintGRPOTrainer, resume: Path | None) -> bool:
     return not stop.stopped
 
 
+def finish_with(folder: Path, training: HintGRPOConfig) -> bool:
+    """Where a run was cut off between its last checkpoint and its end: the end, from that checkpoint; False otherwise."""
+    if not is_last(folder, training):
+        return False
+    if training.process_index == 0:
+        copy_model(folder, Path(training.output_dir))
+        _plot_and_say(training)
+    return True
+
+
 def finish(trainer: HintGRPOTrainer) -> None:
     """Saves the last weights with the processor, so that test_model.py takes the folder as it is, and plots."""
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()
-    if not trainer.accelerator.is_main_process:
-        return
-    stem = trainer.ledger_path.with_name("data_utilization")
-    if trainer.ledger_path.exists():
-        plot_utilization({trainer.args.hint_policy: trainer.ledger_path}, stem)
-        print(f"saved to {trainer.args.output_dir}: weights, hint_ledger.jsonl, data_utilization.png", flush=True)
+    if trainer.accelerator.is_main_process:
+        _plot_and_say(trainer.args)
+
+
+def _plot_and_say(training: HintGRPOConfig) -> None:
+    file = Path(training.output_dir) / ledger.FILE_NAME
+    if file.exists():
+        plot_utilization({training.hint_policy: file}, file.with_name("data_utilization"))
+        print(f"saved to {training.output_dir}: weights, {ledger.FILE_NAME}, data_utilization.png", flush=True)

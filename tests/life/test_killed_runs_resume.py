@@ -102,6 +102,20 @@ def test_two_ranks_under_zero3_with_vllm(start, flags, tmp_path):
     assert same_weights(whole, cut)
 
 
+def test_a_run_cut_off_behind_its_last_checkpoint_takes_no_step_too_many(start, flags, small_data, tmp_path):
+    out = tmp_path / "out"
+    more = {"data_path": small_data, "save_steps": 2, "max_steps": 2, "resume_from_checkpoint": "true"}
+    start(flags(out, **more)).finish()
+    weights = (out / "model.safetensors").read_bytes()
+    for name in ("model.safetensors", "config.json", "trainer_state.json"):
+        (out / name).unlink()
+    assert "saved to" in start(flags(out, **more)).finish()
+    assert (out / "model.safetensors").read_bytes() == weights
+    assert len(losses(out)) == 2
+    assert not (out / "optimizer.pt").exists()
+    assert (out / "processor_config.json").exists()
+
+
 def test_the_last_checkpoint_of_weights_alone_is_refused(start, flags, small_data, tmp_path):
     out = tmp_path / "out"
     more = {"data_path": small_data, "save_steps": 2, "max_steps": 2}
