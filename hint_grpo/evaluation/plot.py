@@ -3,10 +3,16 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hint_grpo.evaluation.summary import Summary
 
 NAME = "accuracy_by_scale"
+# Both stay visible where they are equal.
+STYLES: dict[str, dict[str, Any]] = {
+    "paper": {"marker": "o", "markersize": 9, "markerfacecolor": "none"},
+    "strict": {"marker": "s", "markersize": 4, "linestyle": "--"},
+}
 _COLUMNS = ("scale", "questions", "paper", "paper_low", "paper_high", "strict", "strict_low", "strict_high")
 
 
@@ -20,7 +26,7 @@ def draw_scales(summaries: Sequence[Summary], output: Path) -> Path:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
-    for protocol, marker in (("paper", "o"), ("strict", "s")):
+    for protocol, style in STYLES.items():
         accuracies = [100 * getattr(point, f"accuracy_{protocol}") for point in points]
         intervals = [getattr(point, f"interval_{protocol}") for point in points]
         below = [value - 100 * low for value, (low, _) in zip(accuracies, intervals, strict=True)]
@@ -28,7 +34,7 @@ def draw_scales(summaries: Sequence[Summary], output: Path) -> Path:
         # Rounding may put a bound a hair on the wrong side of an accuracy of 0 or 1; matplotlib refuses that.
         errors = [[max(0.0, value) for value in side] for side in (below, above)]
         scales = [point.scale for point in points]
-        axes.errorbar(scales, accuracies, yerr=errors, marker=marker, capsize=3, label=f"{protocol} protocol")
+        axes.errorbar(scales, accuracies, yerr=errors, capsize=3, **style, label=f"{protocol} protocol")
     axes.set(
         xlabel="calibration scale", ylabel="accuracy (%)", title=f"{points[0].num_questions} questions, 95 % intervals"
     )
