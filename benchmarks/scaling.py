@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoProcessor, TrainerCallback
+from transformers import AutoProcessor
 
-from benchmarks.peak import in_own_process, peak_of, rss
+from benchmarks.measuring import StepTimes, in_own_process, peak_of, rss
 from hint_grpo.config import HintGRPOConfig
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.toy.world import build_world
@@ -51,17 +51,6 @@ GROWN = {
     "levels": (replace(BASE, levels=4),),
     "completion length": (replace(BASE, tokens=64), replace(BASE, tokens=128)),
 }
-
-
-class StepTimes(TrainerCallback):
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.start = time.perf_counter()
-
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        self.seconds.append(time.perf_counter() - self.start)
 
 
 def nothing_is_right(completions: list[Any], **_: Any) -> list[float]:

@@ -23,16 +23,15 @@ import json
 import platform
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoProcessor, TrainerCallback
+from transformers import AutoProcessor
 from trl import GRPOConfig, GRPOTrainer
 
-from benchmarks.peak import in_own_process, peak_of
+from benchmarks.measuring import StepTimes, in_own_process, peak_of
 from benchmarks.profiles import OriginalSchedule, ProfiledTrainer
 from hint_grpo.config import HintGRPOConfig
 from hint_grpo.data.dataset import load_training_data
@@ -95,17 +94,6 @@ def make(variant: str, world: World, folder: Path, tokens: int, steps: int) -> G
     return kind(
         reward_funcs=[accuracy], accuracy=accuracy, args=config, train_dataset=dataset.select(range(64)), **common
     )
-
-
-class StepTimes(TrainerCallback):
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.start = time.perf_counter()
-
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        self.seconds.append(time.perf_counter() - self.start)
 
 
 def time_steps(world: World, folder: Path, tokens: int, steps: int, rounds: int) -> dict[str, list[float]]:

@@ -70,11 +70,3 @@ def samples(world):
 
     dataset, _ = load_training_data(world.train_data)
     return [row for row in dataset if len(row["reasoning_steps"]) >= 4]
-
-
-def rollout_batch(trainer, rows):
-    """The batch a training step would get for these rows (G copies of each)."""
-    number = {row["id"]: place for place, row in enumerate(trainer.train_dataset)}
-    rows = [{**row, "row": number[row["id"]]} for row in rows]
-    trainer.model.train()
-    return trainer._generate_and_score_completions([row for row in rows for _ in range(trainer.num_generations)])

@@ -2,17 +2,9 @@
 
 import pytest
 import torch
+from batches import batch_for
 
 BETA, TEMPERATURE = 0.04, 0.9
-
-
-def batch_for(trainer, rows):
-    place = {row["id"]: row["row"] for row in trainer.train_dataset}
-    trainer.model.train()
-    trainer.current_gradient_accumulation_steps = 1  # set by the training loop
-    return trainer._generate_and_score_completions(
-        [{**row, "row": place[row["id"]]} for row in rows for _ in range(trainer.num_generations)]
-    )
 
 
 def by_hint_characters(needed):

@@ -5,29 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from batches import batch_for, correct_from
 from PIL import Image
 
 from hint_grpo import ledger
 from hint_grpo.health import TrainingStopped
 from hint_grpo.hints import HintPolicy, hint_at_level
 from hint_grpo.prompts import begun_turn
-
-
-def batch_for(trainer, rows):
-    place = {row["id"]: row["row"] for row in trainer.train_dataset}
-    trainer.model.train()
-    return trainer._generate_and_score_completions(
-        [{**row, "row": place[row["id"]]} for row in rows for _ in range(trainer.num_generations)]
-    )
-
-
-def correct_from(characters):
-    """Place 0 of a group is correct once the begun turn has so many characters."""
-
-    def accuracy(completions, begun, **_):
-        return [float(len(text) >= characters and place == 0) for place, text in enumerate(begun)]
-
-    return accuracy
 
 
 @pytest.fixture(scope="module")

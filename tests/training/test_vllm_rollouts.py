@@ -2,25 +2,11 @@
 
 import pytest
 import torch
+from batches import batch_for, correct_from
 
 from hint_grpo.health import GapWatch, TrainingStopped
 
 pytest.importorskip("vllm")
-
-
-def batch_for(trainer, rows):
-    place = {row["id"]: row["row"] for row in trainer.train_dataset}
-    trainer.model.train()
-    return trainer._generate_and_score_completions(
-        [{**row, "row": place[row["id"]]} for row in rows for _ in range(trainer.num_generations)]
-    )
-
-
-def correct_from(characters):
-    def accuracy(completions, begun, **_):
-        return [float(len(text) >= characters and place == 0) for place, text in enumerate(begun)]
-
-    return accuracy
 
 
 @pytest.fixture(scope="module")

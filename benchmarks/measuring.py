@@ -1,12 +1,16 @@
-"""Peak memory of a piece of work, and work in a process of its own."""
+"""Peak memory of a piece of work, work in a process of its own, the time of training steps."""
+
+import hint_grpo.stack  # noqa: F401
 
 import multiprocessing
 import resource
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 
 def rss() -> int:
@@ -51,3 +55,16 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
     value = receive.recv()
     child.join()
     return value
+
+
+class StepTimes(TrainerCallback):
+    """Seconds of every training step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.start = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.seconds.append(time.perf_counter() - self.start)
