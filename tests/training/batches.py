@@ -5,6 +5,7 @@ def batch_for(trainer, rows):
     """The batch a training step would get for these rows (G copies of each)."""
     place = {row["id"]: row["row"] for row in trainer.train_dataset}
     trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1  # set by the training loop
     return trainer._generate_and_score_completions(
         [{**row, "row": place[row["id"]]} for row in rows for _ in range(trainer.num_generations)]
     )
