@@ -30,7 +30,7 @@ from hint_grpo.errors import run_main
 
 POLICIES = {"adaptive": "Hint-GRPO", "none": "plain GRPO"}
 SEEDS = (1, 2, 3)
-LEVEL_0_TASKS = 128  # 4 completions each
+LEVEL_0_TASKS = 96  # 4 completions each
 
 
 def train_all(world: Path, out: Path, steps: int) -> None:
@@ -40,7 +40,7 @@ def train_all(world: Path, out: Path, steps: int) -> None:
     def train(job: tuple[str, int], core: int | None) -> None:
         policy, seed = job
         flags = {
-            "model_name_or_path": world / "Qwen2.5-VL-toy",
+            "model_name_or_path": start_model(world),
             "data_path": world / "LLaVA-CoT-100k",
             **shared,
             "hint_policy": policy,
@@ -58,23 +58,44 @@ def train_all(world: Path, out: Path, steps: int) -> None:
     each_on_a_core(train, [(policy, seed) for seed in SEEDS for policy in POLICIES], available_cores())
 
 
-def measure_level_0(world: Path, out: Path) -> dict[str, float]:
-    """Share of right completions without a hint, sampled as in training, of the starting model and of every run, after it."""
-    models = [world / "Qwen2.5-VL-toy", *(out / f"{policy}-{seed}" for seed in SEEDS for policy in POLICIES)]
-    parts = [models[0::2], models[1::2]]
+def after_training(world: Path, out: Path) -> None:
+    """Level 0 of the starting model and of every run, and the evaluation of one; as many at a time as there are cores."""
+    models = [start_model(world), *(out / f"{policy}-{seed}" for seed in SEEDS for policy in POLICIES)]
+    common = {
+        "model_path": out / f"adaptive-{SEEDS[0]}",
+        "data_path": world / "Geo170K",
+        "prompt_path": world / "geoqa_test_prompts.jsonl",
+        "max_new_tokens": 96,
+        "backend": "hf",  # starts several seconds sooner than vLLM, which counts for questions this few
+    }
+    commands = {
+        "evaluation": evaluation_command({**common, "scale": [0.0, 0.8], "output_dir": out / "evaluation"}),
+        "evaluation-no_image": evaluation_command(
+            {**common, "scale": 0.0, "output_dir": out / "evaluation-no_image"}, no_image=True
+        ),
+    }
+    for number, part in enumerate((models[0::2], models[1::2])):
+        flags = flag_words({"num_tasks": LEVEL_0_TASKS, "level_0": out / f"level_0-{number}.json"})
+        commands[f"level_0-{number}"] = [sys.executable, "-m", "hint_grpo.toy.measure", *map(str, part), *flags]
 
-    def measure(part: list[Path], core: int | None) -> None:
-        name = f"level_0-{parts.index(part)}"
-        words = [*map(str, part), *flag_words({"num_tasks": LEVEL_0_TASKS, "level_0": out / f"{name}.json"})]
-        run([sys.executable, "-m", "hint_grpo.toy.measure", *words], out / "logs" / f"{name}.txt", core)
+    def run_one(name: str, core: int | None) -> None:
+        run(commands[name], out / "logs" / f"{name}.txt", core)
 
-    each_on_a_core(measure, parts, available_cores())
-    files = [out / f"level_0-{number}.json" for number in range(len(parts))]
-    return {name: share for file in files for name, share in json.loads(file.read_text()).items()}
+    each_on_a_core(run_one, sorted(commands, reverse=True), available_cores())  # the longest first
 
 
-def training_table(out: Path, level_0: dict[str, float], start: Path) -> list[str]:
+def start_model(world: Path) -> Path:
+    return world / "Qwen2.5-VL-toy"
+
+
+def level_0_after(out: Path) -> dict[str, float]:
+    """By model folder: share of right completions without a hint, sampled as in training."""
+    return {name: share for file in out.glob("level_0-*.json") for name, share in json.loads(file.read_text()).items()}
+
+
+def training_table(out: Path, start: Path) -> list[str]:
     """Data utilisation over the run from the hint ledgers, and the reward at level 0 after it."""
+    level_0 = level_0_after(out)
     lines = [
         f"| run | seed | data utilisation | level 0 alone | level 0 after the run (before: {level_0[str(start)]:.3f}) |",
         "|---|---|---|---|---|",
@@ -99,24 +120,15 @@ def training_table(out: Path, level_0: dict[str, float], start: Path) -> list[st
     return [*lines, "| difference | | " + " | ".join(f"{value:+.3f}" for value in differences) + " |"]
 
 
-def evaluate(world: Path, model: Path, out: Path) -> list[str]:
+def evaluation_table(out: Path) -> list[str]:
     """Accuracy of one trained model: scale 0.0 and 0.8 with the picture, and without it."""
-    common = {
-        "model_path": model,
-        "data_path": world / "Geo170K",
-        "prompt_path": world / "geoqa_test_prompts.jsonl",
-        "max_new_tokens": 96,
-        "output_dir": out / "evaluation",
-    }
-    run(evaluation_command({**common, "scale": [0.0, 0.8]}), out / "logs" / "evaluation.txt")
-    run(evaluation_command({**common, "scale": 0.0}, no_image=True), out / "logs" / "evaluation-no_image.txt")
     lines = ["| evaluation | questions | accuracy, paper protocol | accuracy, strict |", "|---|---|---|---|"]
     for label, folder in {
-        "with the picture, scale 0.0": "scale-0.0",
-        "with the picture, scale 0.8": "scale-0.8",
-        "without the picture": "scale-0.0-no_image",
+        "with the picture, scale 0.0": "evaluation/scale-0.0",
+        "with the picture, scale 0.8": "evaluation/scale-0.8",
+        "without the picture": "evaluation-no_image/scale-0.0-no_image",
     }.items():
-        summary = json.loads((out / "evaluation" / folder / "summary.json").read_text())
+        summary = json.loads((out / folder / "summary.json").read_text())
         shares = (f"{100 * summary[name]:.1f} %" for name in ("accuracy_paper", "accuracy_strict"))
         lines.append(f"| {label} | {summary['num_questions']} | {' | '.join(shares)} |")
     return lines
@@ -134,14 +146,13 @@ def main() -> int:
     run(toy_world_command(world), out / "logs" / "toy.txt")
     print(f"2. training ({len(SEEDS)} seeds each of Hint-GRPO and plain GRPO)", flush=True)
     train_all(world, out, arguments.steps)
-    level_0 = measure_level_0(world, out)
     print("3. evaluation", flush=True)
-    evaluation = evaluate(world, out / f"adaptive-{SEEDS[0]}", out)
+    after_training(world, out)
     from hint_grpo.plots import plot_utilization
 
     ledgers = {label: out / f"{policy}-{SEEDS[0]}" / ledger.FILE_NAME for policy, label in POLICIES.items()}
     plot_utilization(ledgers, out / "data_utilization")
-    tables = "\n".join(["", *training_table(out, level_0, world / "Qwen2.5-VL-toy"), "", *evaluation, ""])
+    tables = "\n".join(["", *training_table(out, start_model(world)), "", *evaluation_table(out), ""])
     print(tables)
     (out / "tables.md").write_text(tables)
     print(f"tables.md, data_utilization.png, evaluation/ and logs/ are in {out}; {time.time() - start:.0f} s in all")
