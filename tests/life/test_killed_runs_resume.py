@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 from safetensors.torch import load_file
@@ -100,6 +101,18 @@ def test_two_ranks_under_zero3_with_vllm(start, flags, tmp_path):
     assert records(cut) == records(whole)
     assert losses(cut) == losses(whole)
     assert same_weights(whole, cut)
+
+
+def test_sigusr1_ends_the_run_after_its_step(start, flags, small_data, tmp_path):
+    out = tmp_path / "out"
+    more = {"data_path": small_data, "save_steps": 1000, "max_steps": 1000, "save_only_model": "true"}
+    run = start(flags(out, **more))
+    run.wait_for(lambda: steps_begun(out) >= 2)
+    run.process.send_signal(signal.SIGUSR1)
+    assert "stopped by a signal after step" in run.finish()
+    (checkpoint,) = out.glob("checkpoint-*")
+    assert (checkpoint / "optimizer.pt").exists()
+    assert not (out / "model.safetensors").exists()
 
 
 def test_a_run_cut_off_behind_its_last_checkpoint_takes_no_step_too_many(start, flags, small_data, tmp_path):
