@@ -133,7 +133,7 @@ def is_last(folder: Path, args: Any) -> bool:
 
 def copy_model(folder: Path, output_dir: Path) -> None:
     """What `save_model` wrote of the model, its processor and the run's history, without what only a resume needs."""
-    for file in folder.iterdir():
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == STATE_FILE):  # last, as at a run's own end
         if file.is_file() and not any(file.match(pattern) for pattern in ONLY_FOR_RESUMING):
             shutil.copyfile(file, output_dir / file.name)
 

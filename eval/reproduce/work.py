@@ -74,10 +74,12 @@ def _take(step: Step, experiment: Experiment, core: int | None, claimed: int) ->
     state = step.state()
     if state == "finished":
         return
-    print(f"{step.name}: {'goes on' if state == 'interrupted' else 'begins'}", flush=True)
+    print(
+        f"{step.name}: {'goes on' if state == 'interrupted' else 'begins'}\n", end="", flush=True
+    )  # one write: threads print
     start = time.time()
     step.begin()
     run(step.command(), experiment.log(step.name), core, keep_open=[claimed])
     if step.state() != "finished":  # a training ends well, and early, when a signal told it to stop
         raise UserError(f"{step.name} ended early; the same command goes on ({experiment.log(step.name)})")
-    print(f"{step.name}: done in {time.time() - start:.0f} s", flush=True)
+    print(f"{step.name}: done in {time.time() - start:.0f} s\n", end="", flush=True)
