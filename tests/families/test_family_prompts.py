@@ -6,7 +6,10 @@ import pytest
 from tiny_models import IMAGE_TOKEN, MLLAMA_LATER_TEMPLATE, tiny_processor
 
 from hint_grpo.data.images import open_image
+from hint_grpo.data.lengths import LengthLimits
+from hint_grpo.data.preflight import preflight
 from hint_grpo.families import Family, Mllama, family_of
+from hint_grpo.hints import HintPolicy
 from hint_grpo.prompts import TRAINING_SYSTEM, begun_turn, training_messages
 from hint_grpo.rollout.encode import PromptEncoder
 
@@ -82,3 +85,14 @@ def test_mllama_takes_a_system_message_where_its_template_does() -> None:
         "<|start_header_id|>user<|end_header_id|>\n\n<|image|>How many?<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\n"
     )
+
+
+def test_the_check_before_a_run_counts_every_familys_tokens(encoder, rows) -> None:
+    """A limit at the longest prompt lets all pass; one token less finds exactly the longest."""
+    lengths = [len(encoder.prompt(training_messages(row["question"]), open_image(row["image"])).ids) for row in rows]
+    policy = HintPolicy("adaptive", 2)
+    for limit, too_long in ((max(lengths), 0), (max(lengths) - 1, lengths.count(max(lengths)))):
+        limits = LengthLimits(limit, max_completion_length=8, context_length=4096)
+        report = preflight(rows, processor=encoder.processor, policy=policy, limits=limits, workers=1)
+        assert len(report.skip) == too_long
+        assert [lengths[position] for position in report.skip] == [max(lengths)] * too_long
