@@ -30,8 +30,8 @@ def _notes(experiment: Experiment, *, toy: bool) -> list[str]:
     ]
     if toy:
         notes.append(
-            "The toy world shows that every row runs, and nothing else: at this length and with this many questions the "
-            "differences between rows are noise, and they say nothing about the paper's."
+            "The toy world shows that every row runs, and nothing else: each is one short run of a tiny model with one seed; "
+            "differences between rows, also those wider than the intervals, say nothing about the paper's."
         )
     return notes
 
