@@ -20,6 +20,11 @@ SCALES = ("0.0", "0.8")
 Run = Callable[..., subprocess.Popen[str]]
 
 
+def hear_ctrl_c() -> None:
+    """A shell that runs the tests in its background has SIGINT ignored, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="module")
 def start(world) -> Run:
     """start(output, *flags): test_model.py in a process group of its own; batches of two, so answers trickle in."""
@@ -32,7 +37,15 @@ def start(world) -> Run:
         )
         command = [sys.executable, "test_model.py", *flags]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
+            preexec_fn=hear_ctrl_c,
+        )
 
     return start
 
