@@ -76,7 +76,7 @@ class ScriptArguments:
 
 @dataclass
 class HintGRPOConfig(GRPOConfig):
-    """GRPOConfig with the hints, and with the paper's constants (METHOD section 1) where TRL's defaults differ."""
+    """GRPOConfig with the hints, and with the paper's constants (paper section 3.2) where TRL's defaults differ."""
 
     # The paper's constants.
     beta: float = field(default=0.04, metadata={"help": "Weight of the KL term (k3) to the reference model."})

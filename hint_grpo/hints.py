@@ -1,4 +1,4 @@
-"""Hint levels, hint prefixes and the choice of level (METHOD section 1; paper section 3.2). Pure functions, no torch.
+"""Hint levels, hint prefixes and the choice of level (paper section 3.2). Pure functions, no torch.
 
 Letters: H hint levels (`num_levels`, the paper's M), L reasoning steps of a sample, G completions per group.
 """
@@ -56,7 +56,7 @@ class HintLevel:
 
 @dataclass(frozen=True, slots=True)
 class HintPolicy:
-    """How much of a reasoning is given (METHOD section 1; the paper's ablations).
+    """How much of a reasoning is given (the paper's ablations).
 
     kind      adaptive: levels 0..M-1, lowest first | fixed: always `ratio` | random: a new ratio each time | none
     """

@@ -22,7 +22,7 @@ FILE_NAME = "hint_ledger.jsonl"
 
 
 def is_valid(rewards_G: Sequence[float]) -> bool:
-    """Whether a group teaches anything: std(r) != 0 over the completions that have a reward (METHOD: S_valid)."""
+    """Whether a group teaches anything: std(r) != 0 over the completions that have a reward (the paper's S_valid)."""
     scored = {reward for reward in rewards_G if not math.isnan(reward)}
     return len(scored) > 1
 
@@ -63,7 +63,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def metrics(records: Sequence[Record], num_levels: int) -> dict[str, float]:
-    """A step's metrics (METHOD section 1, data utilisation).
+    """A step's metrics (data utilisation, the paper's S_valid).
 
     `reward/level_i` is the mean over the prompts that were tried at level i: under lazy escalation those that failed below.
     """

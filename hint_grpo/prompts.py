@@ -27,7 +27,7 @@ Message = dict[str, Any]
 
 
 def begun_turn(hint: str) -> str:
-    """What the assistant's turn is begun with under answer injection (METHOD section 1): `<think>`, then the hint."""
+    """What the assistant's turn is begun with under answer injection (paper section 3.2): `<think>`, then the hint."""
     return THINK_OPEN + hint
 
 

@@ -1,4 +1,4 @@
-"""HintGRPOTrainer: TRL's GRPOTrainer with hinted rollouts (METHOD section 1; paper section 3.2).
+"""HintGRPOTrainer: TRL's GRPOTrainer with hinted rollouts (paper section 3.2).
 
 How a step differs from TRL's:
 

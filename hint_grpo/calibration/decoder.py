@@ -28,7 +28,7 @@ class Completion:
 
 
 class Decoder(Protocol):
-    """Greedy decoding with text-bias calibration (METHOD section 3)."""
+    """Greedy decoding with text-bias calibration (paper section 3.3)."""
 
     def decode(self, requests: Sequence[DecodeRequest], scale: float) -> Iterator[Completion]:
         """Yields completions as they finish, in any order, each request exactly once."""

@@ -2,7 +2,7 @@
 
     calibrated = c + s * (c - t)        c: logits given picture and text, t: logits given the text alone, s: the scale
 
-on raw float32 logits, before any logits processor (METHOD: paper section 3.3). The order in which a token is chosen is
+on raw float32 logits, before any logits processor (paper section 3.3). The order in which a token is chosen is
 
     raw logits -> calibrated -> repetition penalty -> suppressed tokens -> argmax
 

@@ -1,4 +1,4 @@
-"""Why a question or a sample is left out: every filter has a name, and every name is counted (METHOD section 2)."""
+"""Why a question or a sample is left out: every filter has a name, and every name is counted."""
 
 from dataclasses import dataclass
 from enum import StrEnum

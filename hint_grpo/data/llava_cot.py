@@ -1,4 +1,4 @@
-"""LLaVA-CoT-100k records to samples (METHOD section 2).
+"""LLaVA-CoT-100k records to samples.
 
     {"id": "g1", "image": "geoqa+/images/5137.png", "conversations": [
         {"from": "human", "value": "<image>\\nIn the figure, ... angle C is ()\\nA. 30°\\nB. 45°"},

@@ -1,4 +1,4 @@
-"""Multiple choice becomes fill-in-the-blank: the options leave the question (METHOD section 2).
+"""Multiple choice becomes fill-in-the-blank: the options leave the question.
 
     "... then angle C is ()\\nA. 30°\\nB. 45°\\nAnswer with the option's letter from the given choices directly."
     -> "... then angle C is ()"   and   {"A": "30°", "B": "45°"}

@@ -1,4 +1,4 @@
-"""Drops samples whose reasoning has 512 tokens or more, by the model's own tokenizer (METHOD section 2).
+"""Drops samples whose reasoning has 512 tokens or more, by the model's own tokenizer.
 
 Tokenising is the slow part of loading, so it is done for a batch at a time, and only where it can matter: a byte-level
 tokenizer never makes more tokens than the text has bytes (after Unicode normalisation, which may triple them).

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One training question with its known correct reasoning (METHOD: image, question, solution, L steps)."""
+    """One training question with its known correct reasoning (image, question, solution, L steps)."""
 
     id: str
     """Unique in its data set, also where a record holds several questions."""

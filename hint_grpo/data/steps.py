@@ -1,4 +1,4 @@
-"""A correct reasoning, cut into the steps that hints are made of (METHOD section 2).
+"""A correct reasoning, cut into the steps that hints are made of.
 
 The first of these that yields two pieces or more decides: "Step k" markers, numbered lines, paragraphs, sentences.
 The text is only ever cut, never rewritten: apart from white space at the cuts nothing is lost, text before the first
