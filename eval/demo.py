@@ -17,7 +17,6 @@ from statistics import mean
 from eval.reproduce.recipes import TOY_SETTINGS, read_settings
 from eval.runs import (
     ROOT,
-    available_cores,
     each_on_a_core,
     evaluation_command,
     flag_words,
@@ -26,6 +25,7 @@ from eval.runs import (
     training_command,
 )
 from hint_grpo import ledger
+from hint_grpo.cores import available_cores
 from hint_grpo.errors import run_main
 
 POLICIES = {"adaptive": "Hint-GRPO", "none": "plain GRPO"}

@@ -81,10 +81,6 @@ def run(command: Sequence[str], log: Path, core: int | None = None, keep_open: S
         raise UserError(f"{log.stem} failed (exit code {done.returncode}); its whole output is in {log}")
 
 
-def available_cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-
-
 def each_on_a_core(work: Callable[[Job, int | None], None], jobs: Sequence[Job], cores: Sequence[int | None]) -> None:
     """`work(job, core)` for every job, in order, as many at a time as there are `cores` ([None]: one, bound to none).
 

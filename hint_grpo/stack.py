@@ -15,6 +15,8 @@ import warnings
 
 import torch
 
+from hint_grpo.cores import available_cores
+
 HAS_CUDA = torch.cuda.is_available()
 
 
@@ -36,11 +38,6 @@ def _cure_torchvision() -> None:
 def _set_defaults(**variables: str) -> None:
     for name, value in variables.items():
         os.environ.setdefault(name, value)
-
-
-def available_cores() -> list[int]:
-    """The CPU cores this process may run on."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 _set_defaults(

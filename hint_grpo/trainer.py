@@ -19,6 +19,7 @@ import hint_grpo.stack
 import inspect
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class HintGRPOTrainer(GRPOTrainer):
         args.use_vllm = self.use_vllm = use_vllm
         self.stages = Stages(torch.cuda.synchronize if self.accelerator.device.type == "cuda" else lambda: None)
         self.reward_watch, self.gap_watch = RewardWatch(args.max_bad_steps), GapWatch()
-        self.identity = checkpoints.RunIdentity.of(train_dataset, args)
+        self._samples = train_dataset
         self._saving = False
         self.limits = length_limits(self.model.config, args)
         self.judge = Judge(self.reward_funcs, accuracy, self.encoder.decode)
@@ -114,6 +115,11 @@ class HintGRPOTrainer(GRPOTrainer):
         self.backend = self._make_backend(server)
         self.rollouts: list[Rollout] = []
         self.replaced: list[str] = []  # rows that could not be used, with the reason
+
+    @cached_property
+    def identity(self) -> checkpoints.RunIdentity:
+        """Reads every sample once: made when the first checkpoint is written, by the process that writes it."""
+        return checkpoints.RunIdentity.of(self._samples, self.args)
 
     @property
     def ledger_path(self) -> Path:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from eval.reproduce.plan import Need, steps
 from eval.reproduce.steps import Experiment, Step
-from eval.runs import available_cores, claim, each_on_a_core, run, toy_world_command
+from eval.runs import claim, each_on_a_core, run, toy_world_command
+from hint_grpo.cores import available_cores
 from hint_grpo.errors import UserError
 
 TOY_QUESTIONS = 200

@@ -6,7 +6,6 @@ A run meets the same problems one by one, hours apart; here they are all listed 
 Image tokens are counted by the image processor's own arithmetic on the picture's size, so no pixels are processed.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from datasets import Dataset
 from tqdm import tqdm
 
+from hint_grpo.cores import available_cores
 from hint_grpo.data.images import open_image
 from hint_grpo.data.leak import holds_answer
 from hint_grpo.data.lengths import LengthLimits
@@ -109,7 +109,7 @@ def _check(items: Iterable[Item], report: PreflightReport, processor: Any, worke
     image_tokens = lru_cache(IMAGES_REMEMBERED)(partial(_image_tokens, family=family))
     readable = lru_cache(IMAGES_REMEMBERED)(_ground_truth_problem)
     # As many threads as cores: each may hold a large picture.
-    workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    workers = workers or len(available_cores())
     with ThreadPoolExecutor(workers) as pool, tqdm(desc="checking", unit=report.name, disable=None) as bar:
         for batch in _batches(items):
             # Decoding releases the interpreter lock: it goes on while the texts are tokenised.
