@@ -29,6 +29,7 @@ from hint_grpo.evaluation.scale_run import ScaleRun
 from hint_grpo.evaluation.seats import choose_seats, visible_gpus
 from hint_grpo.evaluation.settings import EvaluationSettings
 from hint_grpo.evaluation.summary import Summary, write_overview
+from hint_grpo.scoring.pool import start as start_answer_checker
 
 DIGESTS_FILE = "model_digests.json"
 # The fewest questions a process is handed at a time where there are several: fewer would leave its batch half empty.
@@ -92,6 +93,7 @@ def _decode(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: S
         return 0
     seats = choose_seats(settings.gpu_ids)[: len(tasks)]
     logs = settings.output / "worker-*.log"
+    start_answer_checker()  # it is ready when the model is, so the first answers need not wait for it
     print(f"loading {settings.model_path} in {len(seats)} process(es), log: {logs}", file=sys.stderr)
     by_scale = {run.scale: run for run in runs}
     earlier = [(run.scale, result) for run in runs for result in run.results.values()]

@@ -11,16 +11,16 @@ Built on TRL's VLLMGeneration, whose walk over the parameters knows ZeRO-3, FSDP
 
 import hint_grpo.stack
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from typing import Any
 
 import torch
-from trl.generation.vllm_generation import VLLMGeneration, ensure_master_addr_port
+from accelerate.utils import patch_environment
+from trl.generation.vllm_generation import VLLMGeneration
 from vllm import LLM, SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
@@ -53,38 +53,48 @@ class ColocatedVLLM(VLLMGeneration):
         )
 
     def _init_vllm(self) -> None:
-        # The external launcher reads torchrun's variables; a run without torchrun has none.
-        os.environ["RANK"] = str(self.accelerator.process_index)
-        os.environ["LOCAL_RANK"] = str(self.accelerator.local_process_index)
-        os.environ["WORLD_SIZE"] = str(self.accelerator.num_processes)
-        # A lone process meets nobody: a port of its own, so that two runs on one machine do not collide on 29500.
-        ensure_master_addr_port("127.0.0.1", free_port() if self.accelerator.num_processes == 1 else None)
-        self.llm = LLM(
-            model=self.model.name_or_path,
-            dtype=str(self.model.dtype).removeprefix("torch."),
-            gpu_memory_utilization=self.gpu_memory_utilization,
-            max_model_len=self.max_model_length,
-            max_num_seqs=self.max_num_seqs,
-            # A whole prompt with its image in one step.
-            max_num_batched_tokens=max(4096, self.max_model_length or 0),
-            # A seeded request whose prompt is cut in two crashes vLLM on a CPU ("CPU Generator does not use offset").
-            enable_chunked_prefill=hint_grpo.stack.HAS_CUDA,
-            limit_mm_per_prompt={"image": 1, "video": 0},
-            mm_processor_kwargs={"max_pixels": self.args.max_pixels} if self.args.max_pixels else None,
-            enable_sleep_mode=self.enable_sleep_mode,
-            enforce_eager=not hint_grpo.stack.HAS_CUDA,  # compiling for a CPU takes longer than it saves
-            model_impl=self.model_impl,
-            trust_remote_code=self.trust_remote_code,
-            distributed_executor_backend="external_launcher",
-            logprobs_mode="processed_logprobs",  # after temperature: what the trainer computes
-            seed=self.accelerator.process_index,
-            disable_log_stats=True,
-        )
+        with self._launcher_variables():
+            self.llm = LLM(
+                model=self.model.name_or_path,
+                dtype=str(self.model.dtype).removeprefix("torch."),
+                gpu_memory_utilization=self.gpu_memory_utilization,
+                max_model_len=self.max_model_length,
+                max_num_seqs=self.max_num_seqs,
+                # A whole prompt with its image in one step.
+                max_num_batched_tokens=max(4096, self.max_model_length or 0),
+                # A seeded request whose prompt is cut in two crashes vLLM on a CPU ("CPU Generator does not use offset").
+                enable_chunked_prefill=hint_grpo.stack.HAS_CUDA,
+                limit_mm_per_prompt={"image": 1, "video": 0},
+                mm_processor_kwargs={"max_pixels": self.args.max_pixels} if self.args.max_pixels else None,
+                enable_sleep_mode=self.enable_sleep_mode,
+                enforce_eager=not hint_grpo.stack.HAS_CUDA,  # compiling for a CPU takes longer than it saves
+                model_impl=self.model_impl,
+                trust_remote_code=self.trust_remote_code,
+                distributed_executor_backend="external_launcher",
+                logprobs_mode="processed_logprobs",  # after temperature: what the trainer computes
+                seed=self.accelerator.process_index,
+                disable_log_stats=True,
+            )
         self._llm_weights_sleeping = False
         if self.enable_sleep_mode:
             self._sleep()
         # vLLM comes up at its own pace on every rank; DeepSpeed hangs when the ranks drift apart here.
         self.accelerator.wait_for_everyone()
+
+    def _launcher_variables(self) -> AbstractContextManager[None]:
+        """torchrun's variables, which the external launcher reads; a run without torchrun has them for this long only.
+
+        Processes that it starts later would take them for their own. A lone process meets nobody: it gets a port of its
+        own, so that two runs on one machine do not collide on 29500.
+        """
+        place = {
+            "rank": self.accelerator.process_index,
+            "local_rank": self.accelerator.local_process_index,
+            "world_size": self.accelerator.num_processes,
+        }
+        if self.accelerator.num_processes == 1:
+            place |= {"master_addr": "127.0.0.1", "master_port": free_port()}
+        return patch_environment(**place)
 
     def _sleep(self) -> None:
         self.llm.sleep(level=2)  # discards weights and cache: the next sync brings the weights anew

@@ -1,5 +1,7 @@
 """Real vLLM in the trainer's process: same distribution as the trainer before and after an update, same groups as asked."""
 
+import os
+
 import pytest
 import torch
 from batches import batch_for, correct_from
@@ -51,6 +53,12 @@ def test_log_probabilities_agree_before_and_after_updates(trainer, samples):
         batch_for(trainer, samples[2:4])  # a picture seen before, under other weights, is among them the second time
         gaps.append(logp_gap(trainer))
     assert max(gaps) < 1e-3, gaps
+
+
+def test_the_launcher_variables_of_the_engine_are_gone_afterwards(trainer):
+    """A training run that this process started would take them for its own and meet the engine's port."""
+    assert trainer.vllm_generation.llm
+    assert not {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} & os.environ.keys()
 
 
 def test_stale_weights_would_be_seen(trainer, samples):
