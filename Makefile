@@ -25,5 +25,5 @@ format: .venv/.ready
 .venv/.ready: requirements.txt requirements-common.txt requirements-cpu.txt requirements-dev.txt
 	local_scripts/setup_venv.sh $(PYTHON)
 
-clean:
-	rm -rf output .pytest_cache .mypy_cache .ruff_cache
+clean: ## what make demo and the checks leave; your runs in output/ stay
+	rm -rf output/demo .pytest_cache .mypy_cache .ruff_cache

@@ -135,7 +135,7 @@ def evaluation_table(out: Path) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m eval.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", type=Path, default=ROOT / "output" / "demo")
     parser.add_argument("--steps", type=int, default=16, help="training steps of each run")
     arguments = parser.parse_args()

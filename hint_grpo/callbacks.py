@@ -1,4 +1,4 @@
-"""What happens around the steps of a run, as transformers' callbacks: a clean start, stage times, the watchdog."""
+"""What happens around the steps of a run, as transformers' callbacks: a clean start, logs, stage times, the watchdog."""
 
 import hint_grpo.stack  # noqa: F401
 
@@ -15,18 +15,27 @@ from hint_grpo.stages import NAMES
 from hint_grpo.trainer import HintGRPOTrainer
 from hint_grpo.watchdog import FOLDER, Watchdog
 
+LOG_NAME = "log.jsonl"
+
 
 class CleanStart(TrainerCallback):
-    """Lines the hint ledger up with the step at which training begins, and drops a checkpoint that was never finished."""
-
-    def __init__(self, trainer: HintGRPOTrainer) -> None:
-        self.ledger_path = trainer.ledger_path
+    """Lines ledger and log up with the step at which training begins, and drops a checkpoint that was never finished."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            self.ledger_path.parent.mkdir(parents=True, exist_ok=True)
-            ledger.start(self.ledger_path, state.global_step)
-            shutil.rmtree(checkpoints.unfinished_folder(Path(args.output_dir)), ignore_errors=True)
+            folder = Path(args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in (ledger.FILE_NAME, LOG_NAME):
+                ledger.start(folder / name, state.global_step)
+            shutil.rmtree(checkpoints.unfinished_folder(folder), ignore_errors=True)
+
+
+class LogFile(TrainerCallback):
+    """Appends what is logged to OUTPUT_DIR/log.jsonl as it comes: readable while the run goes on, and after a kill."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and logs:
+            ledger.append(Path(args.output_dir) / LOG_NAME, [{"step": state.global_step, **logs}])
 
 
 class StageTimes(TrainerCallback):

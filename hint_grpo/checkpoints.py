@@ -88,14 +88,15 @@ def read_identity(folder: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def checkpoint_to_resume(wanted: str | None, output_dir: Path) -> Path | None:
+def checkpoint_to_resume(wanted: str | bool | None, output_dir: Path) -> Path | None:
     """`--resume_from_checkpoint`: a folder, or true for the last one in OUTPUT_DIR (None where there is none yet)."""
-    if wanted is None or wanted.lower() in ("false", "no", "none"):
+    word = str(wanted).lower()  # a YAML file's true is no string
+    if word in ("false", "no", "none"):
         return None
-    if wanted.lower() in ("true", "yes", "latest"):
+    if word in ("true", "yes", "latest"):
         last = get_last_checkpoint(str(output_dir)) if output_dir.is_dir() else None
         return Path(last) if last else None
-    folder = Path(wanted)
+    folder = Path(str(wanted))
     if not (folder / STATE_FILE).is_file():
         raise UserError(
             f"--resume_from_checkpoint {wanted} is no checkpoint (no {STATE_FILE}); true takes the last one"

@@ -22,6 +22,8 @@ from hint_grpo.hints import HintPolicy
 from hint_grpo.rollout.placement import Placement, place, visible_gpus
 from hint_grpo.scoring.rewards import REWARD_NAMES
 
+SERVER_DEFAULTS = (GRPOConfig.vllm_server_host, GRPOConfig.vllm_server_port)
+
 
 @dataclass
 class ScriptArguments:
@@ -113,6 +115,15 @@ class HintGRPOConfig(GRPOConfig):
         metadata={"help": "Colocate: give vLLM's memory back while training. Default: on a GPU yes, on a CPU no."},
     )
     vllm_server_timeout: float = field(default=900.0, metadata={"help": "Seconds to wait for the server to come up."})
+    vllm_group_port: int | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "Port on rank 0's machine for weights over NCCL. Default: a free one."}
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "true: the last checkpoint in --output_dir, or the start where there is none; or a checkpoint's folder."
+        },
+    )
     output_dir: str = field(default="output/hint_grpo", metadata={"help": "Checkpoints, ledger and plots."})
     logging_steps: float = field(default=1, metadata={"help": "Log every so many steps."})
     report_to: None | str | list[str] = field(default="none", metadata={"help": "wandb, tensorboard or none."})
@@ -144,7 +155,9 @@ class HintGRPOConfig(GRPOConfig):
     )
     resume_anyway: bool = field(
         default=False,
-        metadata={"help": "Resume although the optimizer's state is missing, or data or settings have changed."},
+        metadata={
+            "help": "Resume although data or settings have changed, or (not under DeepSpeed) the optimizer's state is missing."
+        },
     )
     max_bad_steps: int = field(
         default=10, metadata={"help": "Stop after so many steps in a row without a usable reward (None, NaN or inf)."}
@@ -182,6 +195,11 @@ class HintGRPOConfig(GRPOConfig):
             raise UserError("--eval_strategy: use no; checkpoints are evaluated by test_model.py")
         if self.use_vllm and importlib.util.find_spec("vllm") is None:
             raise UserError("--use_vllm true needs vLLM: pip install -r requirements.txt, or say --use_vllm false")
+        if self.vllm_server_base_url is None and (self.vllm_server_host, self.vllm_server_port) != SERVER_DEFAULTS:
+            raise UserError(
+                "--vllm_server_host and --vllm_server_port are not used: give --vllm_server_base_url http://HOST:PORT for a "
+                "server that you run"
+            )
         self.placement = place(
             use_vllm=self.use_vllm,
             mode=self.vllm_mode,
@@ -230,7 +248,9 @@ def check_model(model: ModelConfig, training: HintGRPOConfig) -> None:
     """The mistakes about the model that show without loading it."""
     path = model.model_name_or_path
     if not path:
-        raise UserError("--model_name_or_path is missing: give a Qwen2-VL or Qwen2.5-VL folder or Hub name")
+        raise UserError(
+            "--model_name_or_path is missing: give a vision-language model's folder or Hub name (README, Models)"
+        )
     looks_local = path.startswith((".", "/", "~")) or path.endswith("/") or path.count("/") > 1
     if looks_local and not (Path(path) / "config.json").is_file():
         raise UserError(f"--model_name_or_path {path} holds no config.json; give the folder of a downloaded model")

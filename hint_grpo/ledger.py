@@ -65,7 +65,7 @@ def _mean(values: Iterable[float]) -> float:
 def metrics(records: Sequence[Record], num_levels: int) -> dict[str, float]:
     """A step's metrics (data utilisation, the paper's S_valid).
 
-    `reward/level_i` is the mean over the prompts that were tried at level i: under lazy escalation those that failed below.
+    `hint/reward_level_i` is the mean over the prompts that were tried at level i: under lazy escalation those that failed below.
     """
     result = {
         "hint/data_utilization": _mean(record["valid"] for record in records),
@@ -96,14 +96,14 @@ def read(path: Path) -> Iterator[Record]:
 
 
 def start(path: Path, step: int) -> None:
-    """Makes the file fit a run that continues after `step`: later records go; a fresh run moves an old file aside."""
+    """Makes a file of records by step fit a run that continues after `step`: later ones go; a fresh run moves it aside."""
     if not path.exists():
         return
     if step == 0:
         aside = next(
             candidate
             for number in range(1, 10_000)
-            if not (candidate := path.with_name(f"hint_ledger.{number}.jsonl")).exists()
+            if not (candidate := path.with_name(f"{path.stem}.{number}.jsonl")).exists()
         )
         path.rename(aside)
         return

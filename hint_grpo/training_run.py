@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCal
 from trl import ModelConfig, get_peft_config
 
 from hint_grpo import ledger
-from hint_grpo.callbacks import CleanStart, StageTimes, Watched
+from hint_grpo.callbacks import CleanStart, LogFile, StageTimes, Watched
 from hint_grpo.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
 from hint_grpo.config import HintGRPOConfig, ScriptArguments
 from hint_grpo.data.dataset import DataReport, load_training_data
@@ -124,7 +124,7 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(ProgressBar())
-    for callback in (CleanStart(trainer), StageTimes(trainer), Watched(trainer)):
+    for callback in (CleanStart(), LogFile(), StageTimes(trainer), Watched(trainer)):
         trainer.add_callback(callback)
     return trainer
 

@@ -29,8 +29,8 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real third-party data, not part of the project."""
-    folder = ROOT.parent / "shared" / "data"
+    """Real third-party data, not part of the project: the folder HINT_GRPO_TEST_DATA, or one beside the repository."""
+    folder = Path(os.environ.get("HINT_GRPO_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip("the real data is not here")
     return folder

@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Flags]:
     add("--world", choices=("toy",), help="build a toy world and use it: none of the four paths is needed")
     add("--table", choices=sorted(path.stem for path in TABLES.glob("*.yaml")), help="which table (default: ablation)")
     add("--rows", help="only these rows, by name, separated by commas; no figures unless --figures says so")
-    add("--figures", action="store_true", help="the figures, and only the runs that they need")
+    add("--figures", action="store_true", help="the figures; alone: only the runs that they need")
     add("--both_ways", nargs="+", metavar="RUN", default=[PLAIN, MAIN], help="runs whose checkpoints the figure shows")
     add("--model_path", type=Path, help="folder of the base model")
     add("--data_path", type=Path, help="folder of LLaVA-CoT-100k")

@@ -12,7 +12,8 @@ from hint_grpo.evaluation.settings import EvaluationSettings, default_output
 
 DESCRIPTION = "Evaluate a model on GeoQA, any question file of its form, or a benchmark, with text-bias calibration."
 EPILOG = """\
-The last line on stdout is `Accuracy: 46.68%`: the paper's protocol, at the last scale given. An interrupted run goes
+The last line on stdout is `Accuracy: 46.68%`: the paper's protocol, at the last scale given (MM-Vet, which is judged
+elsewhere: the file for its evaluator). An interrupted run goes
 on where it stopped when the same command is run again. Two runs are compared by
 `python -m hint_grpo.evaluation compare RUN_A RUN_B`."""
 HELP_HINT = "(python test_model.py --help lists the flags)"
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--model_path", type=Path, help="folder of the model (Qwen2-VL or Qwen2.5-VL)")
+    group.add_argument("--model_path", type=Path, help="folder of a vision-language model (README, Models)")
     group.add_argument(
         "--data_path",
         type=Path,
@@ -108,7 +109,12 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         "--scale", type=float, nargs="+", metavar="S", help="calibration scales, in one model load (default 0.0: none)"
     )
     group.add_argument("--backend", default="auto", choices=BACKENDS, help="auto: vLLM where it is installed, else hf")
-    group.add_argument("--batch_size", type=int, metavar="N", help="questions in flight at a time, per process")
+    group.add_argument(
+        "--batch_size",
+        type=int,
+        metavar="N",
+        help="questions decoded at a time, per process (default: 10 for hf; for vLLM 128 on a GPU, 32 without)",
+    )
     group.add_argument(
         "--gpu_ids", type=_gpu_ids, metavar="0,1", help="one process per GPU named (default: all visible; no GPU: one)"
     )

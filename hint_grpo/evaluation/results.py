@@ -1,6 +1,6 @@
 """One line of results.jsonl, and how such files are read and written: a kill at any moment costs one line.
 
-{"id": "0", "image_path": "./Geo170K/images/test/0.png", "question": "...", "ground_truth": "140°",
+{"id": "./Geo170K/images/test/0.png", "image_path": "./Geo170K/images/test/0.png", "question": "...", "ground_truth": "140°",
  "completion": "<think>...</think><answer>140</answer>", "answer": "140", "correct_paper": true,
  "correct_strict": true, "num_tokens": 93, "finish_reason": "stop"}
 

@@ -13,7 +13,7 @@ class Judge:
     """Turns a turn's completions into a Group.
 
     `accuracy` decides the hint level and is computed even where it is not among the rewards trained on: a format reward
-    must not stop the escalation. `rows[turn.index]` is the turn's data row.
+    must not stop the escalation. `rows[turn.index]` is the turn's data row; functions get its columns by name.
     """
 
     def __init__(self, rewards: Sequence[RewardFunction], accuracy: RewardFunction, decode: Callable[[list[int]], str]):
@@ -24,11 +24,8 @@ class Judge:
 
     def __call__(self, turn: Turn, completions: list[Sampled]) -> Group:
         texts = [self.decode(completion.token_ids) for completion in completions]
-        given = {
-            "completions": texts,
-            "solution": [self.rows[turn.index]["solution"]] * len(texts),
-            "begun": [turn.begun] * len(texts),
-        }
+        columns = {name: [value] * len(texts) for name, value in self.rows[turn.index].items()}
+        given = columns | {"completions": texts, "begun": [turn.begun] * len(texts)}
         accuracy_G = _as_floats(self.accuracy(**given))
         columns_FG = [accuracy_G if reward is self.accuracy else _as_floats(reward(**given)) for reward in self.rewards]
         rewards_GF = [list(row) for row in zip(*columns_FG, strict=True)]

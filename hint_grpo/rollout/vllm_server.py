@@ -67,7 +67,11 @@ class ServedVLLM(VLLMGeneration):
             wait_until_up(self.url, self.server_timeout, self.server)
             self._check_server()
             if hint_grpo.stack.HAS_CUDA:
-                self.vllm_client = VLLMClient(self.url, group_port=free_port(), connection_timeout=self.server_timeout)
+                self.vllm_client = VLLMClient(
+                    self.url,
+                    group_port=self.args.vllm_group_port or free_port(),
+                    connection_timeout=self.server_timeout,
+                )
                 self.vllm_client.init_communicator(device=self.accelerator.device)
         self.accelerator.wait_for_everyone()
         self.model_name = self._call("get", "/v1/models")["data"][0]["id"]
