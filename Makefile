@@ -8,10 +8,10 @@ demo: .venv/.ready ## toy model and data, training, evaluation, a table and plot
 	$(RUN) -m eval.demo
 
 test: .venv/.ready ## everything but the slow tests
-	$(RUN) -m pytest -q -m "not slow"
+	$(RUN) -m pytest -q -n auto --dist loadfile -m "not slow"
 
 test-slow: .venv/.ready ## the slow tests
-	$(RUN) -m pytest -q -m slow
+	$(RUN) -m pytest -q -n auto --dist loadfile -m slow
 
 check: .venv/.ready ## ruff and mypy
 	$(RUN) -m ruff check .

@@ -29,7 +29,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, TrainerCallback
 from vllm.v1.engine.parallel_sampling import ParentRequest
 
 from benchmarks.profiles import OriginalSchedule
@@ -144,6 +144,7 @@ def measure(root: Path, steps: int, prompts: int, group: int, hidden_size: int, 
         train_dataset=dataset,
         processing_class=processor,
     )
+    trainer.remove_callback(PrinterCallback)
     in_turn = InTurn(trainer)
     trainer.add_callback(in_turn)
     trainer.train()

@@ -1,4 +1,4 @@
-"""What the experiments here share: commands of this project's entry points, run with a log each, one per core where asked.
+"""What the experiments here share: commands of this project's entry points, run with a log each, one per GPU or core.
 
 A command that this module starts does not outlive it: on Linux it is told to end (SIGTERM, upon which a training writes a
 checkpoint) when its parent is gone, however that ended.
@@ -16,11 +16,15 @@ from pathlib import Path
 from queue import Queue
 from typing import Any, TypeVar
 
+from hint_grpo.cores import available_cores
 from hint_grpo.errors import UserError
+from hint_grpo.evaluation.pool import Seat
+from hint_grpo.evaluation.seats import visible_gpus
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG_LINES_SHOWN = 15
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+ANYWHERE = Seat()
 Job = TypeVar("Job")
 
 
@@ -49,8 +53,13 @@ def toy_world_command(folder: Path, num_test: int | None = None) -> list[str]:
     return [sys.executable, "-m", "hint_grpo.toy", str(folder), *flag_words({"num_test": num_test})]
 
 
-def run(command: Sequence[str], log: Path, core: int | None = None, keep_open: Sequence[int] = ()) -> None:
-    """Runs a command of the project with its output at the end of `log`; on one core, with one thread, where one is given.
+def small_seats() -> list[Seat]:
+    """For toy models: the GPUs, one for each, or without a GPU the cores (a model this small is too small to share out)."""
+    return [Seat(gpu=gpu) for gpu in visible_gpus()] or [Seat(cores=(core,)) for core in available_cores()]
+
+
+def run(command: Sequence[str], log: Path, seat: Seat = ANYWHERE, keep_open: Sequence[int] = ()) -> None:
+    """Runs a command of the project with its output at the end of `log`, on its seat: a GPU, or cores with a thread each.
 
     `keep_open`: file descriptors the command holds for as long as it lives (see `claim`).
     """
@@ -59,19 +68,19 @@ def run(command: Sequence[str], log: Path, core: int | None = None, keep_open: S
     def prepare() -> None:  # in the child, ahead of the command
         if libc is not None:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if core is not None and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, {core})
+        if seat.cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, seat.cores)
 
     log.parent.mkdir(parents=True, exist_ok=True)
-    # One thread each: a model of a million parameters is too small to share out.
-    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if core is not None else {})
+    threads = {"OMP_NUM_THREADS": str(len(seat.cores))} if seat.cores else {}
+    gpu = {"CUDA_VISIBLE_DEVICES": seat.gpu} if seat.gpu is not None else {}
     with log.open("a") as file:
         done = subprocess.run(
             command,
             cwd=ROOT,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=os.environ | threads | gpu,
             preexec_fn=prepare,
             pass_fds=tuple(keep_open),
             check=False,
@@ -81,23 +90,23 @@ def run(command: Sequence[str], log: Path, core: int | None = None, keep_open: S
         raise UserError(f"{log.stem} failed (exit code {done.returncode}); its whole output is in {log}")
 
 
-def each_on_a_core(work: Callable[[Job, int | None], None], jobs: Sequence[Job], cores: Sequence[int | None]) -> None:
-    """`work(job, core)` for every job, in order, as many at a time as there are `cores` ([None]: one, bound to none).
+def each_on_a_seat(work: Callable[[Job, Seat], None], jobs: Sequence[Job], seats: Sequence[Seat]) -> None:
+    """`work(job, seat)` for every job, in order, as many at a time as there are seats.
 
     The first exception, Ctrl-C included, keeps jobs that have not begun from beginning, and is raised.
     """
-    free: Queue[int | None] = Queue()
-    for core in cores:
-        free.put(core)
+    free: Queue[Seat] = Queue()
+    for seat in seats:
+        free.put(seat)
 
     def take(job: Job) -> None:
-        core = free.get()
+        seat = free.get()
         try:
-            work(job, core)
+            work(job, seat)
         finally:
-            free.put(core)
+            free.put(seat)
 
-    with ThreadPoolExecutor(len(cores)) as pool:
+    with ThreadPoolExecutor(len(seats)) as pool:
         futures = [pool.submit(take, job) for job in jobs]
         try:
             for future in futures:

@@ -19,7 +19,7 @@ LOG_NAME = "log.jsonl"
 
 
 class CleanStart(TrainerCallback):
-    """Lines ledger and log up with the step at which training begins, and drops a checkpoint that was never finished."""
+    """Lines ledger, log and checkpoints up with the step at which training begins; drops a checkpoint never finished."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -27,6 +27,8 @@ class CleanStart(TrainerCallback):
             folder.mkdir(parents=True, exist_ok=True)
             for name in (ledger.FILE_NAME, LOG_NAME):
                 ledger.start(folder / name, state.global_step)
+            if aside := checkpoints.put_aside(folder, state.global_step):
+                print(f"checkpoints of an earlier run are in {aside} now", flush=True)
             shutil.rmtree(checkpoints.unfinished_folder(folder), ignore_errors=True)
 
 

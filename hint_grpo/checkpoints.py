@@ -14,13 +14,14 @@ import math
 import os
 import shutil
 from dataclasses import asdict, dataclass, fields
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hint_grpo.errors import UserError
 
@@ -44,7 +45,7 @@ def data_fingerprint(dataset: Dataset) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """What decides which prompts a step sees: a resumed run that differs in it would see others."""
+    """What decides which prompts a step sees, and with which hints: a resumed run that differs in it would see others."""
 
     data: str
     num_samples: int
@@ -55,6 +56,10 @@ class RunIdentity:
     steps_per_generation: int
     num_iterations: int
     seed: int
+    hint_policy: str
+    num_groups: int
+    hint_ratio: float | None
+    hint_injection: str
 
     @classmethod
     def of(cls, dataset: Dataset, args: Any) -> "RunIdentity":
@@ -68,6 +73,10 @@ class RunIdentity:
             steps_per_generation=args.steps_per_generation,
             num_iterations=args.num_iterations,
             seed=args.seed,
+            hint_policy=args.hint_policy,
+            num_groups=args.num_groups,
+            hint_ratio=args.hint_ratio,
+            hint_injection=args.hint_injection,
         )
 
     def differences(self, written: dict[str, Any]) -> list[str]:
@@ -78,8 +87,9 @@ class RunIdentity:
         ]
 
 
-def write_identity(folder: Path, identity: RunIdentity, micro_steps: int) -> None:
-    text = json.dumps(asdict(identity) | {"micro_steps": micro_steps}, indent=2)
+def write_identity(folder: Path, identity: RunIdentity, counters: dict[str, Any]) -> None:
+    """`counters`: what the run has counted so far, and transformers does not keep."""
+    text = json.dumps(asdict(identity) | counters, indent=2)
     (folder / IDENTITY_FILE).write_text(text + "\n", encoding="utf-8")
 
 
@@ -88,14 +98,36 @@ def read_identity(folder: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
+def checkpoints_in(output_dir: Path) -> list[Path]:
+    """The whole ones."""
+    folders = output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    return [folder for folder in folders if (folder / STATE_FILE).is_file() and folder.name.split("-")[-1].isdigit()]
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[-1])
+
+
+def put_aside(output_dir: Path, step: int) -> Path | None:
+    """Moves checkpoints of later steps than `step`, at which a run begins, to a folder `earlier-N`: they are another run's,
+    and would be taken for this one's last."""
+    others = [folder for folder in checkpoints_in(output_dir) if step_of(folder) > step]
+    if not others:
+        return None
+    aside = next(folder for n in count(1) if not (folder := output_dir / f"earlier-{n}").exists())
+    aside.mkdir()
+    for folder in others:
+        os.rename(folder, aside / folder.name)
+    return aside
+
+
 def checkpoint_to_resume(wanted: str | bool | None, output_dir: Path) -> Path | None:
     """`--resume_from_checkpoint`: a folder, or true for the last one in OUTPUT_DIR (None where there is none yet)."""
     word = str(wanted).lower()  # a YAML file's true is no string
     if word in ("false", "no", "none"):
         return None
     if word in ("true", "yes", "latest"):
-        last = get_last_checkpoint(str(output_dir)) if output_dir.is_dir() else None
-        return Path(last) if last else None
+        return max(checkpoints_in(output_dir), key=step_of, default=None)
     folder = Path(str(wanted))
     if not (folder / STATE_FILE).is_file():
         raise UserError(
@@ -177,11 +209,13 @@ def publish(unfinished: Path, output_dir: Path) -> None:
         if file.is_file():
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
-    final = output_dir / unfinished.name
-    if final.exists():  # of a run that was killed right after it; this one is the same step again
-        shutil.rmtree(final)
+    final, old = output_dir / unfinished.name, unfinished.parent / "old"
+    if (
+        final.exists()
+    ):  # this one is the same step again; moved first: a kill while it is deleted must not leave half of it
+        os.rename(final, old)
     os.rename(unfinished, final)
-    unfinished.parent.rmdir()
+    shutil.rmtree(unfinished.parent)
 
 
 def unfinished_folder(output_dir: Path) -> Path:

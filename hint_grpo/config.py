@@ -191,6 +191,16 @@ class HintGRPOConfig(GRPOConfig):
             raise UserError("--hint_policy fixed needs --hint_ratio in [0, 1), such as 0.5")
         if self.hint_policy != "fixed" and self.hint_ratio is not None:
             raise UserError(f"--hint_ratio goes with --hint_policy fixed, not with {self.hint_policy}")
+        if (
+            num_local_processes() == 1
+            and "LOCAL_RANK" not in os.environ
+            and not self.use_cpu
+            and torch.cuda.device_count() > 1
+        ):
+            raise UserError(
+                f"{torch.cuda.device_count()} GPUs are visible, and python starts one process: say torchrun --nproc_per_node=N "
+                "train_model.py ..., or CUDA_VISIBLE_DEVICES=0 python train_model.py ..."
+            )
         if self.eval_strategy != "no":
             raise UserError("--eval_strategy: use no; checkpoints are evaluated by test_model.py")
         if self.use_vllm and importlib.util.find_spec("vllm") is None:
@@ -205,8 +215,8 @@ class HintGRPOConfig(GRPOConfig):
             mode=self.vllm_mode,
             base_url=self.vllm_server_base_url,
             gpus=visible_gpus(0 if self.use_cpu else torch.cuda.device_count()),
-            num_local_processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-            num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
+            num_local_processes=num_local_processes(),
+            num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // num_local_processes(),
             tensor_parallel_size=self.vllm_tensor_parallel_size,
             sleep=self.vllm_enable_sleep_mode,
         )
@@ -230,6 +240,16 @@ class HintGRPOConfig(GRPOConfig):
     def policy(self) -> HintPolicy:
         levels = self.num_groups if self.hint_policy == "adaptive" else 1
         return HintPolicy(self.hint_policy, levels, self.hint_ratio or 0.0)
+
+
+def num_local_processes() -> int:
+    """Of this run on this node, as torchrun or DeepSpeed's launcher says it."""
+    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE")
+    if told is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "the launcher sets no LOCAL_WORLD_SIZE: start train_model.py by torchrun, accelerate or deepspeed"
+        )
+    return int(told or "1")
 
 
 def _use_gloo_on_cpu(config: HintGRPOConfig) -> None:

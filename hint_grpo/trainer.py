@@ -273,7 +273,12 @@ class HintGRPOTrainer(GRPOTrainer):
             checkpoints.save_rollouts(folder, self.accelerator.process_index, self._buffered_inputs)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            checkpoints.write_identity(folder, self.identity, self._step)
+            counters = {
+                "micro_steps": self._step,
+                "num_bad_steps": self.reward_watch.num_bad_steps,
+                "first_gaps": self.gap_watch.first,
+            }
+            checkpoints.write_identity(folder, self.identity, counters)
             checkpoints.publish(folder, Path(self.args.output_dir))
             rotate_checkpoints(
                 output_dir=self.args.output_dir, save_total_limit=self.args.save_total_limit, use_mtime=True
@@ -294,8 +299,10 @@ class HintGRPOTrainer(GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             folder = Path(checkpoint)
-            micro_steps = self.state.global_step * self.args.gradient_accumulation_steps
-            self._step = checkpoints.read_identity(folder).get("micro_steps", micro_steps)
+            written = checkpoints.read_identity(folder)
+            self._step = written.get("micro_steps", self.state.global_step * self.args.gradient_accumulation_steps)
+            self.reward_watch.num_bad_steps = written.get("num_bad_steps", 0)
+            self.gap_watch.first = written.get("first_gaps", [])
             self._buffered_inputs = checkpoints.load_rollouts(
                 folder, self.accelerator.process_index, self.accelerator.device
             )

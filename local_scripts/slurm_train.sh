@@ -32,7 +32,8 @@ serving=$!
 
 srun --nodes "$num_training" --ntasks "$num_training" --nodelist "$(IFS=,; echo "${nodes[*]:1}")" \
     bash -c '.venv/bin/torchrun --nproc_per_node 8 --nnodes '"$num_training"' --node_rank "$SLURM_PROCID" \
-        --rdzv_backend c10d --rdzv_id "$SLURM_JOB_ID" --rdzv_endpoint '"$first"':29500 train_model.py "$@"' _ \
+        --rdzv_backend c10d --rdzv_id "$SLURM_JOB_ID" --rdzv_endpoint '"$first"':29500 \
+        --shutdown-timeout 540 train_model.py "$@"' _ \
     --deepspeed local_scripts/zero3.json --model_name_or_path "$MODELS/$model" \
     --data_path "$DATA" --dataset_name LLaVA-CoT-100k --max_prompt_length 8192 --max_completion_length 768 \
     --per_device_train_batch_size 1 --num_generations 4 --bf16 --torch_dtype bfloat16 --gradient_checkpointing true \
@@ -43,6 +44,6 @@ training=$!
 
 # Only the training processes take SIGUSR1 for a warning; srun and torchrun would die of it.
 trap 'srun --overlap --nodes "$num_training" --ntasks "$num_training" --nodelist "$(IFS=,; echo "${nodes[*]:1}")" \
-    pkill -USR1 -f "python.* train_model.py"' USR1
+    pkill -USR1 -f "python[0-9.]* -u train_model.py"' USR1
 until wait "$training"; do kill -0 "$training" 2> /dev/null || exit 1; done
 kill "$serving"

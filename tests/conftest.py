@@ -1,15 +1,23 @@
 """What tests share: the toy world (built once), the real data where it lies, and a reward that is computed by hand."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+from hint_grpo.cores import available_cores
 
 # The toy model is too small to share out: two threads would spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: two files side by side, but one at a time where they would share a GPU's memory."""
+    return 1 if shutil.which("nvidia-smi") else min(2, len(available_cores()))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -51,6 +51,7 @@ def main(parent: int, command: list[str]) -> int:
         while process.poll() is None and os.getppid() == parent:
             time.sleep(POLL_S)
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the ending short
         end_group(process)
     return process.returncode
 

@@ -70,7 +70,8 @@ class TransformersBackend:
         devices = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(turns[0].seed)
-            output = self.model.generate(**inputs, generation_config=self.config)
+            # Under ZeRO-3 generate would otherwise ask all ranks before each token, and a rank with fewer rounds never answers.
+            output = self.model.generate(**inputs, generation_config=self.config, synced_gpus=False)
         rows = output[:, inputs["input_ids"].size(1) :].tolist()
         completions = [Sampled(self._until_end(row), None) for row in rows]
         return [completions[i : i + num_generations] for i in range(0, len(completions), num_generations)]

@@ -12,6 +12,7 @@ from hint_grpo.config import HintGRPOConfig
 from hint_grpo.data.images import open_image
 from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage
+from hint_grpo.errors import UserError
 from hint_grpo.hints import HintLevel, HintPolicy
 from hint_grpo.prompts import begun_turn, question_with_hint, training_messages
 from hint_grpo.rollout.encode import PromptEncoder
@@ -23,9 +24,17 @@ MAX_BEGUN_TOKENS = 544
 
 
 def length_limits(model_config: Any, args: HintGRPOConfig) -> LengthLimits:
-    """What prompt, hint and completion may have together: what they need at most, within the model's positions."""
+    """What prompt, hint and completion may have together: what they need at most, within the model's positions.
+
+    Raises UserError where nothing can ever fit.
+    """
     needed = args.max_prompt_length + MAX_BEGUN_TOKENS + args.max_completion_length
     context = min(model_config.get_text_config().max_position_embeddings, args.vllm_max_model_length or needed)
+    if context <= args.max_completion_length:
+        raise UserError(
+            f"a context of {context} tokens (the model's, or --vllm_max_model_length) leaves no room for a prompt beside "
+            f"--max_completion_length {args.max_completion_length}: lower that, or raise the context"
+        )
     return LengthLimits(args.max_prompt_length, args.max_completion_length, context)
 
 

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, patch_environment
+from requests.adapters import HTTPAdapter
 from safetensors.torch import save_file
 from trl.generation.vllm_client import VLLMClient
 from trl.generation.vllm_generation import VLLMGeneration
+from urllib3.util import Retry
 
-from hint_grpo.errors import UserError
+from hint_grpo.errors import RankError, UserError
 from hint_grpo.rollout.ports import free_port
 from hint_grpo.rollout.sampling import sampling_settings
 from hint_grpo.rollout.server_process import ServerProcess, wait_until_up
@@ -46,7 +48,10 @@ class ServedVLLM(VLLMGeneration):
         self.server = server
         self.session = requests.Session()
         self.session.trust_env = False  # a proxy has no business between trainer and server
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=MAX_REQUESTS)
+        # A server closes connections that have been idle for seconds, and a request may meet that moment. Every request can be
+        # sent again: turns are seeded, and weights and caches come out the same.
+        retries = Retry(total=3, backoff_factor=0.5, allowed_methods=None)
+        adapter = HTTPAdapter(pool_maxsize=MAX_REQUESTS, max_retries=retries)
         self.session.mount("http://", adapter)
         self.session.mount("https://", adapter)
         self.weights_folder = Path(args.output_dir) / "weights_for_server"
@@ -67,14 +72,16 @@ class ServedVLLM(VLLMGeneration):
             wait_until_up(self.url, self.server_timeout, self.server)
             self._check_server()
             if hint_grpo.stack.HAS_CUDA:
-                self.vllm_client = VLLMClient(
-                    self.url,
-                    group_port=self.args.vllm_group_port or free_port(),
-                    connection_timeout=self.server_timeout,
-                )
-                self.vllm_client.init_communicator(device=self.accelerator.device)
+                self._join_server()
         self.accelerator.wait_for_everyone()
         self.model_name = self._call("get", "/v1/models")["data"][0]["id"]
+
+    def _join_server(self) -> None:
+        """The NCCL group for the weights. With the run's own server it listens on this machine alone."""
+        port = self.args.vllm_group_port or free_port()
+        with patch_environment(**({"vllm_host_ip": "127.0.0.1"} if self.server else {})):
+            self.vllm_client = VLLMClient(self.url, group_port=port, connection_timeout=self.server_timeout)
+            self.vllm_client.init_communicator(device=self.accelerator.device)
 
     def _check_server(self) -> None:
         """A server that the user started may lack what the trainer needs; better said now than in its first answer."""
@@ -160,7 +167,7 @@ class ServedVLLM(VLLMGeneration):
     def _check_prompt(self, turn: Turn, answer: dict[str, Any]) -> None:
         seen = answer.get("prompt_token_ids")
         if seen is not None and seen != turn.prompt.ids + turn.begun_ids:
-            raise UserError(
+            raise RankError(
                 f"the vLLM server at {self.url} makes {len(seen)} tokens of a prompt that has "
                 f"{len(turn.prompt.ids) + len(turn.begun_ids)} here: it must serve the model that is trained, with the same "
                 f"--max_pixels (--mm-processor-kwargs '{{\"max_pixels\": {self.args.max_pixels}}}')"

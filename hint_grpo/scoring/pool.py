@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from hint_grpo.errors import UserError
+from hint_grpo.errors import RankError
 from hint_grpo.scoring import statistics, wire
 from hint_grpo.scoring.worker import WALL_LIMIT_S
 
@@ -65,20 +65,20 @@ class Worker:
         self.alive = True
 
     def wait_until_ready(self) -> None:
-        """UserError where the worker cannot start: without it every answer would silently score 0.0."""
+        """RankError where the worker cannot start: without it every answer would silently score 0.0."""
         if self._ready:
             return
         try:
             hello = wire.receive(self._sock, wire.Deadline(_START_LIMIT_S))
         except (EOFError, OSError) as error:
             self.kill()
-            raise UserError(
+            raise RankError(
                 f"the answer checker's worker process did not start ({type(error).__name__}, exit code "
                 f"{self._process.returncode}); to see why, run: {sys.executable} -c 'import math_verify'"
             ) from error
         if "missing" in hello:
             self.kill()
-            raise UserError(f"the answer checker cannot load math-verify ({hello['missing']}); pip install math-verify")
+            raise RankError(f"the answer checker cannot load math-verify ({hello['missing']}); pip install math-verify")
         self._ready = True
 
     def ask(self, request: dict[str, Any]) -> bool:

@@ -20,6 +20,10 @@ IDENTITY = RunIdentity(
     steps_per_generation=1,
     num_iterations=1,
     seed=42,
+    hint_policy="adaptive",
+    num_groups=3,
+    hint_ratio=None,
+    hint_injection="answer",
 )
 
 
@@ -50,20 +54,32 @@ def checkpoint(tmp_path):
     folder.mkdir(parents=True)
     (folder / "trainer_state.json").write_text("{}")
     (folder / "optimizer.pt").write_bytes(b"x")
-    checkpoints.write_identity(folder, IDENTITY, 4)
+    checkpoints.write_identity(folder, IDENTITY, {"micro_steps": 4})
     return folder
 
 
 def test_which_checkpoint_is_meant(checkpoint, tmp_path):
     run = checkpoint.parent
-    (run / "checkpoint-12").mkdir()
-    assert checkpoint_to_resume("true", run) == run / "checkpoint-12"  # by number, not by name
+    later = run / "checkpoint-12"
+    later.mkdir()
+    assert checkpoint_to_resume("true", run) == checkpoint  # the other one is not whole
+    (later / "trainer_state.json").write_text("{}")
+    assert checkpoint_to_resume("true", run) == later  # by number, not by name
+    assert checkpoint_to_resume(True, run) == later  # as a YAML file says it
     assert checkpoint_to_resume(str(checkpoint), run) == checkpoint
     assert checkpoint_to_resume("true", tmp_path / "new") is None
     assert checkpoint_to_resume(None, run) is None
     assert checkpoint_to_resume("False", run) is None
     with pytest.raises(UserError, match="is no checkpoint"):
         checkpoint_to_resume(str(run), run)
+
+
+def test_checkpoints_of_an_earlier_run_are_put_aside(checkpoint):
+    run = checkpoint.parent
+    assert checkpoints.put_aside(run, 4) is None
+    assert checkpoints.put_aside(run, 0) == run / "earlier-1"
+    assert (run / "earlier-1" / "checkpoint-4" / "optimizer.pt").exists()
+    assert checkpoint_to_resume("true", run) is None
 
 
 def test_the_own_checkpoint_is_resumed(checkpoint):

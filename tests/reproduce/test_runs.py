@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eval.runs import ROOT, claim, each_on_a_core, run
+from eval.runs import ROOT, claim, each_on_a_seat, run
 from hint_grpo.errors import UserError
+from hint_grpo.evaluation.pool import Seat
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
@@ -40,35 +41,44 @@ def test_output_goes_to_the_log_and_a_failure_names_it(tmp_path, capsys) -> None
 @linux
 def test_a_command_is_bound_to_its_core(tmp_path) -> None:
     core = max(os.sched_getaffinity(0))
-    run(python("import os; print(os.sched_getaffinity(0), os.environ['OMP_NUM_THREADS'])"), tmp_path / "log.txt", core)
+    run(
+        python("import os; print(os.sched_getaffinity(0), os.environ['OMP_NUM_THREADS'])"),
+        tmp_path / "log.txt",
+        Seat(cores=(core,)),
+    )
     assert (tmp_path / "log.txt").read_text() == f"{{{core}}} 1\n"
 
 
-def test_every_job_runs_on_a_core_of_its_own() -> None:
-    at_work: list[int | None] = []
+def test_a_command_sees_the_gpu_of_its_seat_alone(tmp_path) -> None:
+    run(python("import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"), tmp_path / "log.txt", Seat(gpu="3"))
+    assert (tmp_path / "log.txt").read_text() == "3\n"
+
+
+def test_every_job_runs_on_a_seat_of_its_own() -> None:
+    at_work: list[Seat] = []
     done: list[int] = []
 
-    def work(job: int, core: int | None) -> None:
-        assert core not in at_work
-        at_work.append(core)
+    def work(job: int, seat: Seat) -> None:
+        assert seat not in at_work
+        at_work.append(seat)
         time.sleep(0.01)
-        at_work.remove(core)
+        at_work.remove(seat)
         done.append(job)
 
-    each_on_a_core(work, list(range(10)), [0, 1])
+    each_on_a_seat(work, list(range(10)), [Seat(cores=(0,)), Seat(cores=(1,))])
     assert sorted(done) == list(range(10))
 
 
 def test_the_first_exception_ends_the_rest() -> None:
     done: list[int] = []
 
-    def work(job: int, core: int | None) -> None:
+    def work(job: int, seat: Seat) -> None:
         if job == 1:
             raise UserError("no")
         done.append(job)
 
     with pytest.raises(UserError, match="no"):
-        each_on_a_core(work, [0, 1, 2, 3], [None])
+        each_on_a_seat(work, [0, 1, 2, 3], [Seat()])
     assert 0 in done
 
 
