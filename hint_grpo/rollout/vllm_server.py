@@ -46,14 +46,7 @@ class ServedVLLM(VLLMGeneration):
         self.stages = trainer.stages
         self.suppressed_ids = suppressed_ids
         self.server = server
-        self.session = requests.Session()
-        self.session.trust_env = False  # a proxy has no business between trainer and server
-        # A server closes connections that have been idle for seconds, and a request may meet that moment. Every request can be
-        # sent again: turns are seeded, and weights and caches come out the same.
-        retries = Retry(total=3, backoff_factor=0.5, allowed_methods=None)
-        adapter = HTTPAdapter(pool_maxsize=MAX_REQUESTS, max_retries=retries)
-        self.session.mount("http://", adapter)
-        self.session.mount("https://", adapter)
+        self.session = server_session()
         self.weights_folder = Path(args.output_dir) / "weights_for_server"
         super().__init__(
             model=trainer.model,
@@ -184,6 +177,18 @@ class ServedVLLM(VLLMGeneration):
                 f"{path} of the vLLM server at {self.url}: {response.status_code}, {response.text[:500]}"
             )
         return response.json() if response.content else None
+
+
+def server_session() -> requests.Session:
+    """Connections to a vLLM server, without a proxy: it has no business between trainer and server."""
+    session = requests.Session()
+    session.trust_env = False
+    # A server closes connections that have been idle for seconds, and a request may meet that moment. Every request can be
+    # sent again: turns are seeded, and weights and caches come out the same.
+    retries = Retry(total=3, backoff_factor=0.5, allowed_methods=None)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=MAX_REQUESTS, max_retries=retries))
+    return session
 
 
 def _data_url(image: Any) -> str:

@@ -27,8 +27,10 @@ def right_late(completions, begun, **_):
 right_late.threshold = 40
 
 
-def largest_gap(trainer) -> float:
-    """Max over this rank's completions of the mean |trainer's - sampler's log-probability| per token."""
+def largest_gap(trainer) -> float | None:
+    """Max over this rank's completions of the mean |trainer's - sampler's log-probability| per token; None: it is the policy."""
+    if not trainer.use_vllm:
+        return None
     never = torch.tensor(trainer.vllm_generation.suppressed_ids)
     model = trainer.accelerator.unwrap_model(trainer.model)
     gaps = []

@@ -1,4 +1,4 @@
-"""Ranks with different numbers of escalated prompts neither hang nor mix completions, in the process and over a server."""
+"""Ranks with different numbers of escalated prompts neither hang nor mix completions, whoever samples."""
 
 import json
 import os
@@ -13,10 +13,13 @@ pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("mode", ["colocate", "server"])
+@pytest.mark.parametrize("mode", ["colocate", "server", "transformers under ZeRO-3"])
 def test_every_completion_meets_its_own_prompt(mode, flags, repository, tmp_path):
     report = tmp_path / "seen"
-    settings = {"use_vllm": "true", "vllm_mode": mode, "per_device_train_batch_size": 2, "max_steps": 3}
+    sampler = {"use_vllm": "true", "vllm_mode": mode}
+    if mode.startswith("transformers"):
+        sampler = {"use_vllm": "false", "deepspeed": "local_scripts/zero3_offload.json"}
+    settings = {**sampler, "per_device_train_batch_size": 2, "max_steps": 3}
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"),
         *("--master-addr", "localhost", "--master-port", str(free_port())),
@@ -34,4 +37,4 @@ def test_every_completion_meets_its_own_prompt(mode, flags, repository, tmp_path
     assert any(len(levels) > 1 for step in second for levels in step["levels"])
     assert any(level > 0 for step in second for level in step["chosen"])
     for step in first + second:  # before an update and after two of them
-        assert step["gap"] < 1e-3
+        assert step["gap"] is None or step["gap"] < 1e-3

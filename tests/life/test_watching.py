@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 from hint_grpo.health import GapWatch, RewardWatch, TrainingStopped
 from hint_grpo.rollout.serve import with_needed_flags
+from hint_grpo.rollout.vllm_server import server_session
 from hint_grpo.stages import NAMES, Stages
 from hint_grpo.watchdog import Sign, Watchdog, describe, hanging
 
@@ -128,7 +130,30 @@ def test_the_server_gets_what_the_trainer_needs_unless_the_user_said_otherwise()
     assert "--weight-transfer-config" not in with_needed_flags(["--model", "m"], has_cuda=False)
 
 
-@pytest.mark.parametrize("way", ["parent killed", "asked to stop"])
+def test_a_connection_that_the_server_has_just_closed_is_opened_again():
+    """The first request of every connection is answered, the second meets its end."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            for _ in range(2):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+                    connection.recv(65536)  # closed without a word
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        session = server_session()
+        for _ in range(2):
+            assert session.post(f"http://127.0.0.1:{listener.getsockname()[1]}/x", json={}, timeout=10).json() == {}
+        session.close()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("way", ["parent killed", "asked to stop", "asked twice"])
 def test_a_guarded_command_ends_with_its_parent(tmp_path, way, repository):
     """The command has a child of its own that ignores SIGTERM: it goes too."""
     pids = tmp_path / "pids"
@@ -157,6 +182,9 @@ def test_a_guarded_command_ends_with_its_parent(tmp_path, way, repository):
             process.send_signal(signal.SIGKILL)
         else:
             guarding.terminate()
+            if way == "asked twice":  # while it ends what it guards
+                time.sleep(0.3)
+                guarding.terminate()
         _, alive = psutil.wait_procs([*family, guarding], timeout=30)
         alive = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
         assert not alive

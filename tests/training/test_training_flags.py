@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from hint_grpo.config import parse
-from hint_grpo.errors import UserError
+from hint_grpo.config import num_local_processes, parse
+from hint_grpo.errors import RankError, UserError, run_main
 
 
 @pytest.fixture
@@ -102,6 +102,7 @@ def test_hint_policies(flags):
         ({"deepspeed": "no/such.json"}, "local_scripts"),
         ({"attn_implementation": "flash_attention_2"}, "sdpa"),
         ({"max_completion_length": 0}, "1 or more"),
+        ({"vllm_server_port": 8001}, "--vllm_server_base_url http://HOST:PORT"),
         ({"temperature": "warm"}, "temperature"),
         ({"no_such_flag": 1}, "no_such_flag"),
     ],
@@ -110,6 +111,51 @@ def test_hint_policies(flags):
 def test_mistakes_get_one_line_with_the_cure(flags, changes, cure):
     with pytest.raises(UserError, match=cure):
         parse(flags(**changes))
+
+
+def test_a_context_without_room_for_a_prompt_is_refused(flags):
+    from types import SimpleNamespace
+
+    from hint_grpo.rollout.prompting import length_limits
+
+    _, training, _ = parse(flags(max_completion_length=768, max_prompt_length=200))
+    text = SimpleNamespace(max_position_embeddings=32768)
+    config = SimpleNamespace(get_text_config=lambda: text)
+    assert length_limits(config, training).context_length == 200 + 544 + 768
+    text.max_position_embeddings = 700
+    with pytest.raises(UserError, match=r"700 tokens.*--max_completion_length 768"):
+        length_limits(config, training)
+
+
+def test_processes_of_this_node_by_launcher(monkeypatch):
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert num_local_processes() == 1
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    with pytest.raises(UserError, match="torchrun"):
+        num_local_processes()
+    monkeypatch.setenv("LOCAL_SIZE", "4")  # DeepSpeed's launcher
+    assert num_local_processes() == 4
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun
+    assert num_local_processes() == 2
+
+
+def test_who_says_an_error(monkeypatch, capsys):
+    def said(rank: int, local_rank: int, error: Exception) -> str:
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+
+        def main():
+            raise error
+
+        with pytest.raises(SystemExit, match="2"):
+            run_main(main)
+        return capsys.readouterr().err
+
+    assert said(0, 0, UserError("a\nb")) == "error: a b\n"
+    assert said(3, 3, UserError("a")) == ""  # rank 0 says it
+    assert said(8, 0, UserError("a")) == "error (rank 8): a\n"  # another node may lack what the first one has
+    assert said(3, 3, RankError("a")) == "error (rank 3): a\n"
 
 
 def test_exit_code_and_a_single_line(flags, repository, tmp_path):
