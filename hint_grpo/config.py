@@ -22,6 +22,8 @@ from hint_grpo.hints import HintPolicy
 from hint_grpo.rollout.placement import Placement, place, visible_gpus
 from hint_grpo.scoring.rewards import REWARD_NAMES
 
+# The language model's projections; the picture encoder stays as it is.
+LORA_TARGETS = r".*language_model\..*_proj"
 SERVER_DEFAULTS = (GRPOConfig.vllm_server_host, GRPOConfig.vllm_server_port)
 
 
@@ -282,6 +284,8 @@ def check_model(model: ModelConfig, training: HintGRPOConfig) -> None:
             "--no-build-isolation (it is built against your torch), or use --attn_implementation sdpa, or a kernel from "
             "the Hub: --attn_implementation kernels-community/flash-attn2 (pip install kernels)"
         )
+    if model.use_peft and model.lora_target_modules is None:
+        model.lora_target_modules = LORA_TARGETS  # peft has no default for these models
     if training.gradient_checkpointing and model.use_peft:
         training.gradient_checkpointing_kwargs = training.gradient_checkpointing_kwargs or {"use_reentrant": False}
 

@@ -1,11 +1,15 @@
 """Real vLLM in the trainer's process: same distribution as the trainer before and after an update, same groups as asked."""
 
+import hint_grpo.stack  # noqa: F401
+
 import os
 
 import pytest
 import torch
-from batches import batch_for, correct_from
+from batches import batch_for, correct_from, logp_gap
+from peft import LoraConfig
 
+from hint_grpo.config import LORA_TARGETS
 from hint_grpo.health import GapWatch, TrainingStopped
 
 pytest.importorskip("vllm")
@@ -17,28 +21,6 @@ def trainer(make_trainer, samples):
     return make_trainer(
         accuracy=correct_from(20), samples=samples, use_vllm=True, max_completion_length=32, learning_rate=1e-3
     )
-
-
-def logp_gap(trainer):
-    """Mean |trainer's - vLLM's log-probability| per sampled token, after allowing for the suppressed vision tokens.
-
-    vLLM renormalises without them, so its log-probability is the trainer's minus log(1 - p(vision tokens)).
-    """
-    never = torch.tensor(trainer.vllm_generation.suppressed_ids)
-    gaps = []
-    for rollout in trainer.rollouts:
-        prompt, turn = rollout.group.turn.prompt, rollout.group.turn
-        for completion in rollout.group.completions:
-            begun = prompt.ids + turn.begun_ids
-            ids = torch.tensor([begun + completion.token_ids])
-            types = (ids == trainer.model.config.image_token_id).long()
-            with torch.no_grad():
-                logits = trainer.model(input_ids=ids, mm_token_type_ids=types, **prompt.image_inputs).logits[0]
-            logits = logits[len(begun) - 1 : -1] / trainer.args.temperature
-            logits[:, never] = -torch.inf
-            logps = torch.log_softmax(logits, -1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
-            gaps.append((logps - torch.tensor(completion.logps)).abs())
-    return torch.cat(gaps).mean().item()
 
 
 def test_log_probabilities_agree_before_and_after_updates(trainer, samples):
@@ -130,3 +112,20 @@ def test_weights_that_do_not_arrive_are_noticed(trainer, monkeypatch, capfd):
     with pytest.raises(TrainingStopped, match="may not have arrived in vLLM, for 5 steps in a row"):
         trainer.train()
     assert "warning: step" in capfd.readouterr().err
+
+
+def test_an_adapter_arrives_merged(make_trainer, samples):
+    trainer = make_trainer(
+        accuracy=correct_from(20),
+        samples=samples,
+        use_vllm=True,
+        max_completion_length=32,
+        peft_config=LoraConfig(r=4, target_modules=LORA_TARGETS),
+    )
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for name, parameter in trainer.model.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    batch_for(trainer, samples[:2])
+    assert logp_gap(trainer) < 1e-3
