@@ -45,7 +45,11 @@ LARGE_SIDE = 8192  # a picture of so many pixels each way meets every limit of a
 
 def vllm_has(model_path: Path) -> bool:
     """Whether vLLM can be asked to load the model in this folder; read from its config.json alone."""
-    return json.loads((model_path / "config.json").read_text(encoding="utf-8")).get("model_type") not in WITHOUT_VLLM
+    try:
+        config = json.loads((model_path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{model_path / 'config.json'} is no JSON ({error}): get the model again") from error
+    return config.get("model_type") not in WITHOUT_VLLM
 
 
 def vision_token_ids(config: Any, tokenizer: Any) -> list[int]:

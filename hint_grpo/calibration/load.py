@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor, GenerationConfig
 
 from hint_grpo.calibration.choices import choose_backend, choose_dtype_name, model_directory
@@ -126,6 +127,8 @@ def load_hf_model(path: Path, dtype: torch.dtype, attn_implementation: str | Non
         model: Any = AutoModelForImageTextToText.from_pretrained(
             path, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code, **kwargs
         )
+    except SafetensorError as error:
+        raise UserError(f"the weights in {path} are not whole ({error}): get the model again") from error
     except ImportError as error:  # an attention kernel that is not installed
         raise UserError(f"attn_implementation {attn_implementation}: {error}; leave it out, or take sdpa") from error
     return model.to("cuda" if HAS_CUDA else "cpu").eval()

@@ -22,10 +22,16 @@ ANSWER_IS = re.compile(
 SAYS = re.compile(
     r"\b(?:is|are|was|were|be|equals?|measures?)\b(?:\s+(?:to|equal\s+to|approximately|about))*|[=≈]|等于|[是为]", re.I
 )
+CONDITION = re.compile(r"\b(?:when|if|where|since|because|given|as)\b", re.IGNORECASE)
 JOINED = re.compile(r"\b(?:or|and)\b|或|和", re.IGNORECASE)
 NUMBER = re.compile(
     r"[-−]?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:\s*:\s*\d+(?:\.\d+)?)*\s*"
     r"(?:°|%|π|degrees?\b|(?:square\s+|cubic\s+)?(?:[cmk]m|m|km|centimeters?|meters?|units?)\b[²³]?)?"
+)
+# With one of these a lone number in a sentence is a part of the value and not the value: √3, 16\\pi, x^2, sin 30°, 2x.
+MORE_THAN_A_NUMBER = re.compile(
+    r"√|\\(?:sqrt|pi|[dtc]?frac|sin|cos|tan|cot|log|ln)(?![A-Za-z])|\^|\b(?:arc)?(?:sin|cos|tan|cot|log|ln)\b"
+    r"|\d(?![cdkm]?m\b|[gmsh]\b)[A-Za-z](?![A-Za-z])"
 )
 WORD = re.compile(r"(?<!\\)\b[A-Za-z]{2,}\b")
 # What may stand beside a number in a value: units, names of points and variables ("AB = 5 cm"), "or" between two
@@ -71,6 +77,10 @@ def conclusion_value(conclusion: str) -> str | None:
         return boxed
     if match := ANSWER_IS.search(text):
         text = tidy(match["value"] or match["wert"])
+    said = CONDITION.split(text)[0]
+    text = (
+        tidy(said).rstrip(" ,;，") if has_number(said) else text
+    )  # in "is 9 when r is 3" the second number is not what is asked for
     if len(NUMBER.findall(text)) > 1 and JOINED.search(text):
         return text if _is_value(text) else None
     stated = tidy(SAYS.split(text)[-1])
@@ -78,6 +88,8 @@ def conclusion_value(conclusion: str) -> str | None:
         return stated
     if _is_value(text):
         return text
+    if MORE_THAN_A_NUMBER.search(text):
+        return None
     numbers = {number.strip() for number in NUMBER.findall(LABEL.sub("", text))}
     return numbers.pop() if len(numbers) == 1 else None
 

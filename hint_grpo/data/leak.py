@@ -1,7 +1,6 @@
 """Does a hint already hold the final answer? Then the model only has to copy it."""
 
 import re
-from fractions import Fraction
 
 NUMBER = re.compile(r"(?<![\d.,])\d+(?:,\d{3})*(?:\.\d+)?(?![\d]|[.,]\d)")
 MORE_THAN_A_NUMBER = re.compile(r"[\\√π/:^]")
@@ -19,5 +18,8 @@ def holds_answer(hint: str, solution: str) -> bool:
     return bool(solution.strip()) and LAYOUT.sub("", solution) in LAYOUT.sub("", hint)
 
 
-def _value(number: str) -> Fraction:
-    return Fraction(number.replace(",", ""))
+def _value(number: str) -> str:
+    """One spelling for equal numbers, of any length: "065.0" and "65" are "65"."""
+    whole, _, decimals = number.replace(",", "").partition(".")
+    decimals = decimals.rstrip("0")
+    return (whole.lstrip("0") or "0") + (f".{decimals}" if decimals else "")

@@ -47,6 +47,11 @@ ASKS_FOR_LETTER = re.compile(
 )
 
 
+MOST_RUNS = (
+    8  # "A."s tried as the beginning of the options, from the end of a question; each is a walk through the rest
+)
+
+
 def split_options(question: str) -> tuple[str, dict[str, str]]:
     """The question without its options, and the options by letter; the question as it was and {} where it has none."""
     body = _without_request(question)
@@ -73,7 +78,7 @@ def _without_request(question: str) -> str:
 def _run_of_options(text: str, style: Style) -> list[re.Match[str]]:
     """The last run of markers A, B, C, ... with a text behind each; [] where there is none."""
     markers = list(style.marker.finditer(text))
-    for start in reversed([i for i, marker in enumerate(markers) if marker[1] == "A"]):
+    for start in [i for i, marker in enumerate(markers) if marker[1] == "A"][: -MOST_RUNS - 1 : -1]:
         run = [markers[start]]
         for marker in markers[start + 1 :]:
             if marker[1] == LETTERS[len(run) % len(LETTERS)] and text[run[-1].end() : marker.start()].strip():

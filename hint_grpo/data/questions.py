@@ -85,10 +85,13 @@ class QuestionSet:
         return lines
 
 
-def read_questions(prompt_path: str | Path, data_path: str | Path, *, look_for_images: bool = True) -> QuestionSet:
+def read_questions(
+    prompt_path: str | Path, data_path: str | Path, *, look_for_images: bool = True, limit: int | None = None
+) -> QuestionSet:
     """The questions of a file, their images looked for in `data_path`; raises UserError where either is missing.
 
-    `look_for_images=False` (a run without pictures) takes questions whose image file is not there.
+    `look_for_images=False` (a run without pictures) takes questions whose image file is not there. What stands behind the
+    first `limit` questions is not looked at.
     """
     file, root = Path(prompt_path), ImageRoot(data_path)
     if not file.is_file():
@@ -105,6 +108,8 @@ def read_questions(prompt_path: str | Path, data_path: str | Path, *, look_for_i
             result.bad_images.add(f"{row.source}: {error}")
         else:
             result.questions.append(question)
+            if len(result.questions) == limit:
+                break
     result.duplicates = ids.duplicates
     return result
 
@@ -112,6 +117,8 @@ def read_questions(prompt_path: str | Path, data_path: str | Path, *, look_for_i
 def _question(row: Row, root: ImageRoot, ids: UniqueIds, look_for_images: bool) -> Question:
     image_path = text_field(row.record, "image_path")
     question, ground_truth = text_field(row.record, "question"), text_field(row.record, "ground_truth")
+    if not question.strip() or not ground_truth.strip():
+        raise BadRecord('"question" or "ground_truth" is empty')
     image = root.absolute(relative_to_data(image_path))
     if look_for_images and (problem := root.problem(image)):
         raise BadImage(f"{problem} ({image_path})" if problem != Filter.IMAGE_OUTSIDE.value else problem)

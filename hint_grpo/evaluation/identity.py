@@ -25,7 +25,8 @@ from hint_grpo.prompts import evaluation_messages
 
 # What the libraries read from a model folder; left out are optimizer states, logs and the like.
 MODEL_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
-NOT_THE_MODEL = {"trainer_state.json"}
+# Also what an evaluation writes, should its folder be the model's.
+NOT_THE_MODEL = {"trainer_state.json", "model_digests.json", "summary.json"}
 
 
 @dataclass(frozen=True, slots=True)

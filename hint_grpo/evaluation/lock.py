@@ -14,8 +14,12 @@ def only_run_in(output: Path) -> Iterator[None]:
     """Holds the folder's lock; the system gives it back when the process ends, however it ends."""
     import fcntl  # not on Windows, where the other modules still import
 
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / LOCK_FILE).open("w") as file:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        file = (output / LOCK_FILE).open("w")
+    except OSError as error:
+        raise UserError(f"--output_dir {output} cannot be written to: {error.strerror}") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

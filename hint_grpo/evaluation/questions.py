@@ -89,8 +89,14 @@ def _question_file(settings: EvaluationSettings) -> _Read:
     if not settings.prompt_path.is_file():
         raise UserError(missing_prompts(settings.prompt_path))
     # Whether the pictures are there is seen later, so that those beyond --limit may be missing.
-    found = read_questions(settings.prompt_path, settings.data_path, look_for_images=False)
-    return found.questions[: settings.limit], [found.bad_lines, found.bad_images], {}, settings.data_path
+    found = read_questions(settings.prompt_path, settings.data_path, look_for_images=False, limit=settings.limit)
+    if found.duplicates.count:
+        print(
+            f"{settings.questions_name}: {found.duplicates.count} repeated ids, asked all the same under another name, first "
+            f"{found.duplicates.first[0]}",
+            file=sys.stderr,
+        )
+    return found.questions, [found.bad_lines, found.bad_images], {}, settings.data_path
 
 
 def _benchmark(settings: EvaluationSettings) -> _Read:

@@ -6,27 +6,35 @@ from pathlib import Path
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.completions import write_completions
 from hint_grpo.evaluation.lock import only_run_in
+from hint_grpo.evaluation.plot import draw_scales
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results, write_results
 from hint_grpo.evaluation.scored import scored_again
 from hint_grpo.evaluation.summary import Summary, read_summary, summarise, write_overview, write_summary
 
+BLIND = "-no_image"
 
-def rescore(output: Path, scales: Sequence[float] | None = None) -> list[Summary]:
-    """Every scale folder of `output` (or those of `scales`), rewritten in place; the tokens stay as they are."""
-    folders = _folders(output, scales)
+
+def rescore(output: Path, scales: Sequence[float] | None = None, *, no_image: bool = False) -> list[Summary]:
+    """Every scale folder of `output` (or those of `scales`), rewritten in place; the tokens stay as they are.
+
+    Blind runs come first, so that the last line is not theirs; `no_image` takes them alone.
+    """
+    folders = _folders(output, scales, no_image)
     with only_run_in(output):
         summaries = [_rescore_folder(folder) for folder in folders]
         write_overview(output, summaries)
+        seeing = [summary for summary in summaries if not summary.no_image]
+        if len(seeing) > 1 and all(summary.judged for summary in seeing):
+            draw_scales(seeing, output)
     return summaries
 
 
-def _folders(output: Path, scales: Sequence[float] | None) -> list[Path]:
+def _folders(output: Path, scales: Sequence[float] | None, no_image: bool) -> list[Path]:
     found = {path.parent.name: path.parent for path in output.glob(f"scale-*/{RESULTS_FILE}")}
-    if scales is None:
-        wanted = sorted(found, key=lambda name: (_scale_of(name), name))
-    else:
-        wanted = [name for scale in scales for name in (f"scale-{float(scale)!r}", f"scale-{float(scale)!r}-no_image")]
-        wanted = [name for name in wanted if name in found]
+    order = sorted(map(_scale_of, found)) if scales is None else [float(scale) for scale in scales]
+    endings = (BLIND,) if no_image else (BLIND, "")
+    names = dict.fromkeys(f"scale-{scale!r}{ending}" for ending in endings for scale in order)
+    wanted = [name for name in names if name in found]
     if not wanted:
         raise UserError(f"{output} holds no results to score again: name a run's folder with --output_dir")
     return [found[name] for name in wanted]
@@ -45,7 +53,7 @@ def _rescore_folder(folder: Path) -> Summary:
         results,
         name=folder.name,
         scale=_scale_of(folder.name),
-        no_image=folder.name.endswith("-no_image"),
+        no_image=folder.name.endswith(BLIND),
         num_skipped=old.get("num_skipped", 0),
         tokens_per_second=old.get("tokens_per_second"),
         decoding=old.get("decoding"),
@@ -61,4 +69,4 @@ def _verdict(result: Result) -> tuple[bool, bool]:
 
 def _scale_of(name: str) -> float:
     """scale-0.8-no_image -> 0.8"""
-    return float(name.removeprefix("scale-").removesuffix("-no_image"))
+    return float(name.removeprefix("scale-").removesuffix(BLIND))

@@ -82,8 +82,8 @@ class EvaluationSettings:
 
     @property
     def distinct_scales(self) -> tuple[float, ...]:
-        """Each scale once, in the order given; -0.0 is 0.0."""
-        return tuple(dict.fromkeys(scale + 0.0 for scale in self.scales))
+        """Each scale once, where it was given last; -0.0 is 0.0."""
+        return tuple(reversed(dict.fromkeys(scale + 0.0 for scale in reversed(self.scales))))
 
     def scale_folder(self, scale: float) -> Path:
         """OUTPUT_DIR/scale-0.8; a blind run gets a folder of its own, OUTPUT_DIR/scale-0.0-no_image."""

@@ -61,6 +61,10 @@ _COMMANDS = _rules(
     (r"\\(?:measured)?angle(?![A-Za-z])", " angle "),
     (r"\\(?:triangle|Delta)(?![A-Za-z])", " triangle "),
     (r"\\odot(?![A-Za-z])", " circle "),
+    (r"\\(?:leq?|leqq|leqslant)(?![A-Za-z])", "≤"),
+    (r"\\(?:geq?|geqq|geqslant)(?![A-Za-z])", "≥"),
+    (r"\\(?:lt|ll)(?![A-Za-z])", "<"),
+    (r"\\(?:gt|gg)(?![A-Za-z])", ">"),
     (r"\\pm(?![A-Za-z])", "±"),
     (r"\\([%&#_])|\{\s*\}", r"\1"),
 )

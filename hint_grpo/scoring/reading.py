@@ -13,16 +13,12 @@ from fractions import Fraction
 from functools import lru_cache
 
 from hint_grpo.scoring.markup import plain_markup
+from hint_grpo.scoring.number_words import with_digits
 from hint_grpo.scoring.values import Unreadable, Value, read_value
 
 # Longer than any answer: the longest of 754 real ones has some fifty characters. It also bounds the work done here.
 MAX_CHARACTERS = 500
 
-_NUMBER_WORDS = re.findall(
-    r"\w+",
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty",
-)
 _CONCLUSION = re.compile(
     r"\b(?:therefore|thus|hence|so|answer(?=\s*(?:is|[:=]))|in conclusion)\b|答案|所以|因此|故", re.IGNORECASE
 )
@@ -73,7 +69,7 @@ def _undressed(text: str) -> str:
     """Without option letters, names that hold a number, remarks in brackets, and hyphens inside words."""
     text = _OPTION.sub("", text)
     if re.fullmatch(r"[^0-9\\]*", text):
-        text = re.sub(r"[A-Za-z]+", _number_word, text)
+        text = with_digits(text)
     text = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", " ", text)
     text = re.sub(r"\s-\s+(?=[a-z]{3,})", "; ", text)
     text = re.sub(r"(?i)(^|[=≈:]|\bis\b)\s*minus\s+(?=[0-9])", r"\1 -", text)
@@ -82,11 +78,6 @@ def _undressed(text: str) -> str:
     unlabelled = _LABEL.sub(r"\1", text)
     text = unlabelled if re.search(r"[0-9]|\\pi", unlabelled) else text
     return _REMARK.sub(r"; \1", _ONLY_WORDS_BRACKETED.sub(r" \1 ", text))
-
-
-def _number_word(word: re.Match[str]) -> str:
-    name = word[0].lower()
-    return str(_NUMBER_WORDS.index(name)) if name in _NUMBER_WORDS else word[0]
 
 
 def _read_clauses(text: str) -> Reading | None:

@@ -42,11 +42,16 @@ _TOKEN = re.compile(
 # With one of these beside a number, the number is not what is meant: "more than 65", "half of 130", "not 65".
 _CHANGING_WORD = re.compile(
     "not|no|never|isn|cannot|less|more|least|most|greater|fewer|smaller|larger|bigger|over|under|above|below|than|half"
-    "|twice|double|triple|thrice|times|minus|plus|divided|multiplied|squared|cubed"
+    "|twice|double|triple|thrice|hundreds?|thousands?|millions?|billions?|trillions?|dozens?"
+    "|halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|times|minus|plus|divided|multiplied|squared|cubed"
     "|.*(?:不|大于|小于|超过|至少|至多|倍|半|加|减|乘|除).*"
 )
 # With one of these the text holds several candidates.
 _CANDIDATE_WORD = re.compile("between|from|either|neither|both|respectively")
+# Directly before a number: "sin 5" and "\\log 6" are other values than 5 and 6.
+_FUNCTION = re.compile(
+    r"\\[A-Za-z]+|(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|lg|exp|min|max|gcd|lcm", re.IGNORECASE
+)
 _QUIET = frozenset("'\"?!,.;&#@$¥€£_|")  # left over from quoting, currency and punctuation
 
 
@@ -100,6 +105,8 @@ def _core(tokens: list[_Token], first: int, last: int) -> list[_Token]:
         raise Unreadable("something other than words around the value")
     if any(token.kind in ("word", "other") for token in core):
         raise Unreadable("words or signs inside the value")
+    if before and before[-1].kind == "word" and _FUNCTION.fullmatch(before[-1].text):
+        raise Unreadable("a function of the value, or a command that is not known")
     if before and before[-1].kind == "word" and _belongs_to(before[-1], core):
         raise Unreadable("a variable before the value")
     if after and after[0].kind == "word" and _is_variable(after[0]):

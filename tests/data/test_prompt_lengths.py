@@ -82,6 +82,8 @@ def test_what_fits() -> None:
         ("It is 4.", "4π", False),
         ("It is a rhombus", "rhombus", True),
         ("", "5", False),
+        ("Then 7" + "7" * 5000, "7" * 5001, True),
+        ("Then 007.50", "7.5", True),
         ("anything", "", False),
     ],
 )

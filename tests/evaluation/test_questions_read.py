@@ -50,6 +50,26 @@ def test_limit_takes_the_first_rows(data: Path) -> None:
     assert [question.id for question in usable(path, data, limit=2).questions] == ["a", "b"]
 
 
+def test_rows_beyond_the_limit_are_not_looked_at(data: Path) -> None:
+    path = question_file(data, row(id="a"), row(id="b"), "{broken")
+    assert len(usable(path, data, limit=2).questions) == 2
+    with pytest.raises(UserError, match="1 questions"):
+        usable(path, data)
+
+
+def test_repeated_ids_are_asked_and_told(data: Path, capsys) -> None:
+    path = question_file(data, row(), row(), row(id="x"))
+    assert len(usable(path, data).questions) == 3
+    assert "1 repeated ids" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("blank", ["question", "ground_truth"])
+def test_a_blank_question_or_ground_truth_is_a_bad_row(data: Path, blank: str) -> None:
+    path = question_file(data, row(id="a"), {**row(id="b"), blank: " "})
+    with pytest.raises(UserError, match="is empty"):
+        usable(path, data)
+
+
 def test_what_cannot_be_asked_ends_the_run(data: Path) -> None:
     (data / "images" / "empty.png").write_bytes(b"")
     (data / "images" / "page.png").write_text("<html>not found</html>")

@@ -33,10 +33,10 @@ def test_the_published_commands() -> None:
 
 def test_several_scales_and_gpus() -> None:
     given = settings("--scale 0 0.8 -0.0 1.6 0.80 --gpu_ids 0,2,5 --output_dir out")
-    assert given.distinct_scales == (0.0, 0.8, 1.6)
+    assert given.distinct_scales == (0.0, 1.6, 0.8)  # the last one given stays the last
     assert [given.scale_folder(scale) for scale in given.distinct_scales[:2]] == [
         Path("out/scale-0.0"),
-        Path("out/scale-0.8"),
+        Path("out/scale-1.6"),
     ]
     assert given.gpu_ids == (0, 2, 5)
 

@@ -21,6 +21,12 @@ ACCEPTED = r"""
 72° <- B、72° | B) 72 | Option B: 72° | 72 = x | PQ = RS = 72 | Answer: 72 | ∠1: 72°
 72° <- "72" | C (72°) | The correct option is C. 72° | m∠P = 72° | Final Answer: 72° | 72{}^\circ | 72^{\text{o}}
 72° <- \boxed{C. 72°} | the answer is (C) 72° | 72 degrees, C | angle P = angle Q = 72° | 72° or 72 degrees | 72^{o}
+# numbers in words
+35 <- thirty-five | Thirty five | thirty five degrees | There are thirty-five. | \text{thirty-five}
+105 <- one hundred and five | a hundred and five | one hundred five
+-6 <- negative six | minus six | it is minus six
+2/3 <- two thirds | two-thirds | \frac{2}{3}
+1/2 <- a half | one half
 # powers
 1024 <- 2^10 | 2^{10} | 2**10 | 4^5 | 1.024×10^3
 0.01 <- 10^-2 | 10^{-2} | 1/100 | 10⁻²
@@ -95,6 +101,10 @@ x=6 <- 6 | x = 6 | 6.0
 """
 
 REFUSED = r"""
+# words for other numbers, functions and inequalities
+2 <- thirty two | two thirds | two hundred | one half | 2 thousand | two dozen | -two
+5 <- forty five degrees | a hundred and five | 5 million | five six | sin 5 | log 5 | ln 5 | arcsin 5 | \leq 5 | \lt 5
+6 <- negative six | x \le 6 | S \geqslant 6 | \geq 6 cm | \gt 6 | \log 6 | \lg 6 | \min 6 | \alpha 6 | six or seven
 # another number
 72° <- -72 | 7 | 2 | 720 | 0.72 | 72.1 | 108 | 71 | 172 | 72.0001
 # candidates
