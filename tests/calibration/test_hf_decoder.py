@@ -7,13 +7,12 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessorList
+from plain_reference import PlainReference, answers
+from transformers import LogitsProcessorList
 
-from hint_grpo.calibration.decoder import Completion, DecodeRequest
+from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.calibration.hf import HfDecoder
 from hint_grpo.calibration.load import load_decoder
-from hint_grpo.data.images import open_image
-from hint_grpo.prompts import EVALUATION_USER
 
 NEW_TOKENS = 20
 
@@ -25,62 +24,12 @@ def decoder(calibration_world, family: str) -> HfDecoder:
     return loaded
 
 
-def answers(decoder: HfDecoder, requests: list[DecodeRequest], scale: float) -> dict[str, Completion]:
-    completions = list(decoder.decode(requests, scale))
-    assert sorted(c.id for c in completions) == sorted(r.id for r in requests)
-    return {c.id: c for c in completions}
-
-
-class PlainReference:
-    """The method as its definition says it: two full forward passes per token, one question, no cache, no padding."""
-
-    def __init__(self, path, penalty: float) -> None:
-        self.model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32).eval()
-        self.processor = AutoProcessor.from_pretrained(path)
-        self.penalty = penalty
-        self.ends = self.model.generation_config.eos_token_id
-        names = ["<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
-        self.never = self.processor.tokenizer.convert_tokens_to_ids(names)
-
-    def inputs(self, request: DecodeRequest, with_image: bool) -> dict[str, torch.Tensor]:
-        image = [{"type": "image"}] if with_image else []
-        text = {"type": "text", "text": EVALUATION_USER.replace("{Question}", request.question)}
-        messages = [{"role": "user", "content": [*image, text]}]
-        prompt = self.processor.apply_chat_template(messages, add_generation_prompt=True)
-        pictures = [open_image(request.image)] if with_image else None
-        return dict(self.processor(text=[prompt], images=pictures, return_tensors="pt"))
-
-    def logits(self, inputs: dict[str, torch.Tensor], tokens: list[int]) -> torch.Tensor:
-        given = dict(inputs)
-        extra = torch.tensor([tokens], dtype=torch.long)
-        given["input_ids"] = torch.cat([inputs["input_ids"], extra], dim=1)
-        given["attention_mask"] = torch.ones_like(given["input_ids"])
-        if "mm_token_type_ids" in inputs:
-            types = inputs["mm_token_type_ids"]
-            given["mm_token_type_ids"] = torch.cat([types, torch.zeros_like(extra).to(types)], dim=1)
-        self.model.model.rope_deltas = None
-        return self.model(**given, use_cache=False).logits[0, -1].float()
-
-    @torch.no_grad()
-    def decode(self, request: DecodeRequest, scale: float) -> tuple[int, ...]:
-        with_image, text_only = self.inputs(request, True), self.inputs(request, False)
-        tokens: list[int] = []
-        while len(tokens) < NEW_TOKENS and (not tokens or tokens[-1] not in self.ends):
-            c, t = self.logits(with_image, tokens), self.logits(text_only, tokens)
-            scores = c + scale * (c - t)
-            for seen in {*with_image["input_ids"][0].tolist(), *tokens}:
-                scores[seen] = scores[seen] * self.penalty if scores[seen] < 0 else scores[seen] / self.penalty
-            scores[self.never] = -torch.inf
-            tokens.append(int(scores.argmax()))
-        return tuple(tokens)
-
-
 @pytest.mark.parametrize("scale", [0.0, 0.8, 1.6])
 def test_equals_two_plain_forward_passes_per_token(
     calibration_world, family: str, decoder: HfDecoder, scale: float
 ) -> None:
     requests = calibration_world.requests[:6]
-    reference = PlainReference(calibration_world.models[family], penalty=1.05)
+    reference = PlainReference(calibration_world.models[family], family, new_tokens=NEW_TOKENS, penalty=1.05)
     completions = answers(decoder, requests, scale)
     assert {r.id: completions[r.id].token_ids for r in requests} == {r.id: reference.decode(r, scale) for r in requests}
 
@@ -97,7 +46,7 @@ def test_the_test_data_is_hard_enough(calibration_world, decoder: HfDecoder) -> 
 
 def test_equals_generate_at_scale_0(calibration_world, family: str, decoder: HfDecoder) -> None:
     """`generate` with the checkpoint's own generation config, one question at a time (its padding counts as history)."""
-    reference = PlainReference(calibration_world.models[family], penalty=1.05)
+    reference = PlainReference(calibration_world.models[family], family, new_tokens=NEW_TOKENS, penalty=1.05)
     requests = calibration_world.requests[:10]
     completions = answers(decoder, requests, 0.0)
     for request in requests:

@@ -5,20 +5,16 @@ import hint_grpo.stack  # noqa: F401
 import json
 
 import pytest
-import torch
+from plain_reference import PlainReference, answers, picture_text
 from tiny_models import IMAGE_TOKEN
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from hint_grpo.calibration.choices import choose_backend
 from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.calibration.hf import HfDecoder
 from hint_grpo.calibration.load import load_decoder
-from hint_grpo.data.images import open_image
 from hint_grpo.errors import UserError
-from hint_grpo.prompts import EVALUATION_USER
 
 NEW_TOKENS = 12
-PICTURE_TEXT = {"Mllama": "<|image|>"}  # elsewhere: <|vision_start|><|image_pad|><|vision_end|>
 
 
 @pytest.fixture(scope="module")
@@ -39,62 +35,9 @@ def decoder(tiny_path, family) -> HfDecoder:
     return load(tiny_path(family, sharp=True), batch_size=5, repetition_penalty=1.0)
 
 
-def answers(decoder, requests, scale):
-    completions = list(decoder.decode(requests, scale))
-    assert sorted(c.id for c in completions) == sorted(r.id for r in requests)
-    return {c.id: c for c in completions}
-
-
-class PlainReference:
-    """c + s * (c - t) from whole forward passes, with inputs as the processor makes them."""
-
-    def __init__(self, path, family: str) -> None:
-        self.model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32).eval()
-        self.processor = AutoProcessor.from_pretrained(path)
-        self.ends = self.model.generation_config.eos_token_id
-        self.picture_text = PICTURE_TEXT.get(family, "<|vision_start|><|image_pad|><|vision_end|>")
-        names = ["<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
-        self.never = [] if family == "Mllama" else self.processor.tokenizer.convert_tokens_to_ids(names)
-
-    def inputs(self, request: DecodeRequest, with_image: bool) -> dict[str, torch.Tensor]:
-        text = {"type": "text", "text": EVALUATION_USER.replace("{Question}", request.question)}
-        messages = [{"role": "user", "content": [{"type": "image"}, text]}]
-        prompt = self.processor.apply_chat_template(messages, add_generation_prompt=True)
-        assert prompt.count(self.picture_text) == 1
-        if not with_image:
-            prompt = prompt.replace(self.picture_text, "")
-        pictures = [open_image(request.image)] if with_image else None
-        return dict(self.processor(text=[prompt], images=pictures, return_tensors="pt", add_special_tokens=False))
-
-    def logits(self, inputs: dict[str, torch.Tensor], tokens: list[int]) -> torch.Tensor:
-        given, new = dict(inputs), torch.tensor([tokens], dtype=torch.long)
-        given["input_ids"] = torch.cat([inputs["input_ids"], new], dim=1)
-        given["attention_mask"] = torch.ones_like(given["input_ids"])
-        if "mm_token_type_ids" in inputs:
-            types = inputs["mm_token_type_ids"]
-            given["mm_token_type_ids"] = torch.cat([types, torch.zeros_like(new).to(types)], dim=1)
-        if "cross_attention_mask" in inputs:
-            mask = inputs["cross_attention_mask"]
-            given["cross_attention_mask"] = torch.cat([mask, mask[:, -1:].expand(-1, len(tokens), -1, -1)], dim=1)
-        self.model.model.rope_deltas = None  # Qwen keeps those of the last picture
-        return self.model(**given, use_cache=False).logits[0, -1].float()
-
-    @torch.no_grad()
-    def decode(self, request: DecodeRequest, scale: float) -> tuple[int, ...]:
-        with_image, text_only = self.inputs(request, True), self.inputs(request, False)
-        tokens: list[int] = []
-        while len(tokens) < NEW_TOKENS and (not tokens or tokens[-1] not in self.ends):
-            c = self.logits(with_image, tokens)
-            t = self.logits(text_only, tokens) if scale else c
-            scores = c + scale * (c - t)
-            scores[self.never] = -torch.inf
-            tokens.append(int(scores.argmax()))
-        return tuple(tokens)
-
-
 @pytest.mark.parametrize("scale", [0.0, 0.8])
 def test_equals_plain_forward_passes(family, tiny_path, decoder, requests, scale) -> None:
-    reference = PlainReference(tiny_path(family, sharp=True), family)
+    reference = PlainReference(tiny_path(family, sharp=True), family, new_tokens=NEW_TOKENS)
     completions = answers(decoder, requests, scale)
     expected = {request.id: reference.decode(request, scale) for request in requests}
     assert {c.id: c.token_ids for c in completions.values()} == expected
@@ -113,8 +56,7 @@ def test_the_image_free_branch_is_the_same_message_without_its_image_part(family
     question, _ = decoder.encoder.encode(requests[0], scale=0.8)
     assert question.text_ids is not None
     decode = decoder.encoder.tokenizer.decode
-    picture_text = PICTURE_TEXT.get(family, "<|vision_start|><|image_pad|><|vision_end|>")
-    assert decode(question.text_ids) == decode(question.prompt_ids).replace(picture_text, "")
+    assert decode(question.text_ids) == decode(question.prompt_ids).replace(picture_text(family), "")
     blind, _ = decoder.encoder.encode(DecodeRequest("blind", requests[0].question, None), scale=0.0)
     assert blind.prompt_ids == question.text_ids
 
