@@ -9,7 +9,7 @@ shift 2
 : "${DATA:?set DATA to the folder of LLaVA-CoT-100k}" "${MODELS:?set MODELS to the folder that holds $model}"
 
 exec torchrun --nproc_per_node="${GPUS_TO_TRAIN:-7}" --nnodes 1 --node_rank 0 \
-    --master-addr localhost --master-port "${PORT:-7001}" --shutdown-timeout 1800 train_model.py \
+    --master-addr localhost --master-port "${PORT:-7001}" --shutdown-timeout 300 train_model.py \
     --deepspeed local_scripts/zero3_offload.json --model_name_or_path "$MODELS/$model" \
     --data_path "$DATA" --dataset_name LLaVA-CoT-100k \
     --max_prompt_length 8192 --max_completion_length 768 --per_device_train_batch_size 1 \

@@ -150,7 +150,7 @@ def wait_for_answers(run: subprocess.Popen[str], output: Path, count: int) -> No
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 300  # only so that a failure ends
+    give_up = time.monotonic() + 1200  # only so that a failure ends
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.02)

@@ -15,7 +15,7 @@ import pytest
 
 from hint_grpo.rollout.ports import free_port
 
-PATIENCE_S = 400
+PATIENCE_S = 1200  # only so that a failure ends
 
 
 class Run:
@@ -94,7 +94,7 @@ def start(repository, tmp_path):
     def start(flags: list[str], ranks: int = 1) -> Run:
         launcher = [
             *("-m", "torch.distributed.run", f"--nproc_per_node={ranks}", "--nnodes", "1", "--node_rank", "0"),
-            *("--master-addr", "localhost", "--master-port", str(free_port())),
+            *("--master-addr", "localhost", "--master-port", str(free_port()), "--shutdown-timeout", "120"),
         ]
         command = [sys.executable, *(launcher if ranks > 1 else []), "train_model.py", *flags]
         runs.append(Run(command, repository, tmp_path / f"run-{len(runs)}.log"))

@@ -27,7 +27,7 @@ def test_every_completion_meets_its_own_prompt(mode, flags, repository, tmp_path
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(repository)}
     done = subprocess.run(
-        command, cwd=repository, env=environment, capture_output=True, text=True, check=False, timeout=500
+        command, cwd=repository, env=environment, capture_output=True, text=True, check=False, timeout=1200
     )
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (json.loads((tmp_path / f"seen.{rank}.json").read_text()) for rank in (0, 1))
