@@ -12,10 +12,8 @@ def main() -> int:
     if options.rescore:
         from hint_grpo.evaluation.rescore import rescore
 
-        output, summaries = (
-            output_folder(options),
-            rescore(output_folder(options), options.scale, no_image=options.no_image),
-        )
+        output = output_folder(options)
+        summaries = rescore(output, options.scale, no_image=options.no_image)
     else:
         settings = settings_from(options)
         if options.check_data:

@@ -210,9 +210,8 @@ def publish(unfinished: Path, output_dir: Path) -> None:
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
     final, old = output_dir / unfinished.name, unfinished.parent / "old"
-    if (
-        final.exists()
-    ):  # this one is the same step again; moved first: a kill while it is deleted must not leave half of it
+    if final.exists():
+        # This one is the same step again. Moved first: a kill while it is deleted must not leave half of it.
         os.rename(final, old)
     os.rename(unfinished, final)
     shutil.rmtree(unfinished.parent)

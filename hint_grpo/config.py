@@ -19,7 +19,8 @@ from trl import GRPOConfig, ModelConfig, TrlParser
 from hint_grpo.errors import UserError
 from hint_grpo.families import vllm_has
 from hint_grpo.hints import HintPolicy
-from hint_grpo.rollout.placement import Placement, place, visible_gpus
+from hint_grpo.machine import gpu_names
+from hint_grpo.rollout.placement import Placement, place
 from hint_grpo.scoring.rewards import REWARD_NAMES
 
 # The language model's projections; the picture encoder stays as it is.
@@ -176,6 +177,9 @@ class HintGRPOConfig(GRPOConfig):
         self.prompts_per_device = self.per_device_train_batch_size
         self.per_device_train_batch_size *= self.num_generations
         if self.deepspeed:
+            from hint_grpo import extension_lock  # imports the compiler's set-up
+
+            extension_lock.install()
             _use_gloo_on_cpu(self)
         super().__post_init__()
 
@@ -193,12 +197,8 @@ class HintGRPOConfig(GRPOConfig):
             raise UserError("--hint_policy fixed needs --hint_ratio in [0, 1), such as 0.5")
         if self.hint_policy != "fixed" and self.hint_ratio is not None:
             raise UserError(f"--hint_ratio goes with --hint_policy fixed, not with {self.hint_policy}")
-        if (
-            num_local_processes() == 1
-            and "LOCAL_RANK" not in os.environ
-            and not self.use_cpu
-            and torch.cuda.device_count() > 1
-        ):
+        local = num_local_processes()
+        if local == 1 and "LOCAL_RANK" not in os.environ and not self.use_cpu and torch.cuda.device_count() > 1:
             raise UserError(
                 f"{torch.cuda.device_count()} GPUs are visible, and python starts one process: say torchrun --nproc_per_node=N "
                 "train_model.py ..., or CUDA_VISIBLE_DEVICES=0 python train_model.py ..."
@@ -216,9 +216,9 @@ class HintGRPOConfig(GRPOConfig):
             use_vllm=self.use_vllm,
             mode=self.vllm_mode,
             base_url=self.vllm_server_base_url,
-            gpus=visible_gpus(0 if self.use_cpu else torch.cuda.device_count()),
-            num_local_processes=num_local_processes(),
-            num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // num_local_processes(),
+            gpus=gpu_names(0 if self.use_cpu else torch.cuda.device_count()),
+            num_local_processes=local,
+            num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local,
             tensor_parallel_size=self.vllm_tensor_parallel_size,
             sleep=self.vllm_enable_sleep_mode,
         )

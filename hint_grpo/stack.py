@@ -15,7 +15,7 @@ import warnings
 
 import torch
 
-from hint_grpo.cores import available_cores
+from hint_grpo.machine import available_cores
 
 HAS_CUDA = torch.cuda.is_available()
 

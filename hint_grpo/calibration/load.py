@@ -3,7 +3,8 @@
 from hint_grpo.stack import HAS_CUDA
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def load_decoder(
     if backend == "hf":
         from hint_grpo.calibration.hf import HfDecoder
 
-        model = load_hf_model(path, torch_dtype, attn_implementation, trust_remote_code)
+        with weights_that_are_whole(path):
+            model = load_hf_model(path, torch_dtype, attn_implementation, trust_remote_code)
         size = batch_size or HF_BATCH_SIZE
         return HfDecoder(model, encoder, rules, batch_size=size, max_new_tokens=max_new_tokens)
 
@@ -81,7 +83,18 @@ def load_decoder(
         trust_remote_code=trust_remote_code,
         overrides=dict(vllm_engine_args or {}),
     )
-    return VllmDecoder(build_engine(settings, encoder, rules, config), encoder, rules, max_new_tokens=max_new_tokens)
+    with weights_that_are_whole(path):
+        engine = build_engine(settings, encoder, rules, config)
+    return VllmDecoder(engine, encoder, rules, max_new_tokens=max_new_tokens)
+
+
+@contextmanager
+def weights_that_are_whole(path: Path) -> Iterator[None]:
+    """A download that was cut off is the user's to mend; says so in one line."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise UserError(f"the weights in {path} are not whole ({error}): get the model again") from error
 
 
 def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
@@ -127,8 +140,6 @@ def load_hf_model(path: Path, dtype: torch.dtype, attn_implementation: str | Non
         model: Any = AutoModelForImageTextToText.from_pretrained(
             path, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code, **kwargs
         )
-    except SafetensorError as error:
-        raise UserError(f"the weights in {path} are not whole ({error}): get the model again") from error
     except ImportError as error:  # an attention kernel that is not installed
         raise UserError(f"attn_implementation {attn_implementation}: {error}; leave it out, or take sdpa") from error
     return model.to("cuda" if HAS_CUDA else "cpu").eval()

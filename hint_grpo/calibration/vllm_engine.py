@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from vllm import EngineArgs, LLMEngine, ModelRegistry
 
 from hint_grpo.calibration.admission import Capacity
@@ -49,8 +48,6 @@ def build_engine(settings: EngineSettings, encoder: QuestionEncoder, rules: Gree
             vllm_config.scheduler_config.encoder_cache_size, _picture_cache_tokens(config, settings.dtype)
         )
         return LLMEngine.from_vllm_config(vllm_config)
-    except SafetensorError as error:
-        raise UserError(f"the weights in {settings.model_path} are not whole ({error}): get the model again") from error
     except ValueError as error:  # vLLM says what does not fit (memory, context, a bad combination)
         raise UserError(f"vLLM cannot load {settings.model_path}: {error}") from error
 

@@ -77,10 +77,9 @@ def conclusion_value(conclusion: str) -> str | None:
         return boxed
     if match := ANSWER_IS.search(text):
         text = tidy(match["value"] or match["wert"])
+    # In "is 9 when r is 3" the second number is not what is asked for.
     said = CONDITION.split(text)[0]
-    text = (
-        tidy(said).rstrip(" ,;，") if has_number(said) else text
-    )  # in "is 9 when r is 3" the second number is not what is asked for
+    text = tidy(said).rstrip(" ,;，") if has_number(said) else text
     if len(NUMBER.findall(text)) > 1 and JOINED.search(text):
         return text if _is_value(text) else None
     stated = tidy(SAYS.split(text)[-1])

@@ -47,9 +47,8 @@ ASKS_FOR_LETTER = re.compile(
 )
 
 
-MOST_RUNS = (
-    8  # "A."s tried as the beginning of the options, from the end of a question; each is a walk through the rest
-)
+# "A."s tried as the beginning of the options, from the end of a question; each is a walk through the rest.
+MOST_RUNS = 8
 
 
 def split_options(question: str) -> tuple[str, dict[str, str]]:

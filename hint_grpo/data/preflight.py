@@ -17,7 +17,6 @@ from typing import Any, Literal
 from datasets import Dataset
 from tqdm import tqdm
 
-from hint_grpo.cores import available_cores
 from hint_grpo.data.images import open_image
 from hint_grpo.data.leak import holds_answer
 from hint_grpo.data.lengths import LengthLimits
@@ -26,6 +25,7 @@ from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
 from hint_grpo.families import Family, family_of
 from hint_grpo.hints import HintPolicy, hint_at_level
+from hint_grpo.machine import available_cores
 from hint_grpo.prompts import Message, begun_turn, evaluation_messages, question_with_hint, training_messages
 from hint_grpo.scoring import can_read, score
 

@@ -16,9 +16,14 @@ STYLES: dict[str, dict[str, Any]] = {
 _COLUMNS = ("scale", "questions", "paper", "paper_low", "paper_high", "strict", "strict_low", "strict_high")
 
 
-def draw_scales(summaries: Sequence[Summary], output: Path) -> Path:
-    """Draws both protocols with their 95 % intervals and writes the numbers beside the picture; returns the PNG."""
-    points = sorted(summaries, key=lambda summary: summary.scale)
+def draw_scales(summaries: Sequence[Summary], output: Path) -> Path | None:
+    """Draws both protocols with their 95 % intervals and writes the numbers beside the picture; returns the PNG.
+
+    Blind runs are left out; None where fewer than two scales are left, or where answers are judged elsewhere (MM-Vet).
+    """
+    points = sorted((summary for summary in summaries if not summary.no_image), key=lambda summary: summary.scale)
+    if len(points) < 2 or not all(point.judged for point in points):
+        return None
     _write_csv(points, output / f"{NAME}.csv")
     import matplotlib as mpl
 

@@ -9,9 +9,8 @@ from hint_grpo.evaluation.lock import only_run_in
 from hint_grpo.evaluation.plot import draw_scales
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results, write_results
 from hint_grpo.evaluation.scored import scored_again
+from hint_grpo.evaluation.settings import BLIND, scale_name
 from hint_grpo.evaluation.summary import Summary, read_summary, summarise, write_overview, write_summary
-
-BLIND = "-no_image"
 
 
 def rescore(output: Path, scales: Sequence[float] | None = None, *, no_image: bool = False) -> list[Summary]:
@@ -23,17 +22,15 @@ def rescore(output: Path, scales: Sequence[float] | None = None, *, no_image: bo
     with only_run_in(output):
         summaries = [_rescore_folder(folder) for folder in folders]
         write_overview(output, summaries)
-        seeing = [summary for summary in summaries if not summary.no_image]
-        if len(seeing) > 1 and all(summary.judged for summary in seeing):
-            draw_scales(seeing, output)
+        draw_scales(summaries, output)
     return summaries
 
 
 def _folders(output: Path, scales: Sequence[float] | None, no_image: bool) -> list[Path]:
     found = {path.parent.name: path.parent for path in output.glob(f"scale-*/{RESULTS_FILE}")}
     order = sorted(map(_scale_of, found)) if scales is None else [float(scale) for scale in scales]
-    endings = (BLIND,) if no_image else (BLIND, "")
-    names = dict.fromkeys(f"scale-{scale!r}{ending}" for ending in endings for scale in order)
+    kinds = (True,) if no_image else (True, False)
+    names = dict.fromkeys(scale_name(scale, no_image=blind) for blind in kinds for scale in order)
     wanted = [name for name in names if name in found]
     if not wanted:
         raise UserError(f"{output} holds no results to score again: name a run's folder with --output_dir")

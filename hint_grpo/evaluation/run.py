@@ -48,8 +48,7 @@ def run_evaluation(settings: EvaluationSettings, *, show_progress: bool = True) 
         num_processes = _decode(settings, runs, usable.questions, show_progress)
         summaries = [run.finish(num_processes, usable.num_skipped) for run in runs]
         write_overview(output, summaries)
-        if len(summaries) > 1 and all(summary.judged for summary in summaries):
-            draw_scales(summaries, output)
+        draw_scales(summaries, output)
     return summaries
 
 

@@ -1,11 +1,11 @@
 """Where the decoding processes run: one per GPU, or on the CPU one process (or as many as --gpu_ids names)."""
 
-import os
 from collections.abc import Sequence
 from functools import cache
 
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.pool import Seat
+from hint_grpo.machine import available_cores, gpu_names
 
 
 def choose_seats(gpu_ids: Sequence[int] | None) -> list[Seat]:
@@ -20,18 +20,16 @@ def choose_seats(gpu_ids: Sequence[int] | None) -> list[Seat]:
 
 
 @cache
-def visible_gpus() -> list[str]:
-    """The entries of CUDA_VISIBLE_DEVICES that a process may be given; --gpu_ids counts within them, as torch does."""
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that a process may be given; --gpu_ids counts within them, as torch does."""
     import torch  # only now: --help and a run with nothing to decode do without it
 
-    count = torch.cuda.device_count()
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return (listed.split(",") if listed else list(map(str, range(count))))[:count]
+    return gpu_names(torch.cuda.device_count())
 
 
 def cpu_seats(count: int) -> list[Seat]:
     """`count` processes that share the cores evenly; one process, or more processes than cores, are left unbound."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = available_cores()
     if count == 1 or len(cores) < count:
         return [Seat() for _ in range(count)]
     return [Seat(cores=tuple(cores[number::count])) for number in range(count)]

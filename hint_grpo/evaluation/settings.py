@@ -14,6 +14,8 @@ from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
 
 # Where test_model.py writes when --output_dir is left out: one folder per model and question file.
 DEFAULT_OUTPUT = Path("output") / "eval"
+# How the folder of a blind run (--no_image) ends.
+BLIND = "-no_image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,11 @@ class EvaluationSettings:
 
     def scale_folder(self, scale: float) -> Path:
         """OUTPUT_DIR/scale-0.8; a blind run gets a folder of its own, OUTPUT_DIR/scale-0.0-no_image."""
-        return self.output / f"scale-{float(scale)!r}{'-no_image' if self.no_image else ''}"
+        return self.output / scale_name(scale, no_image=self.no_image)
+
+
+def scale_name(scale: float, *, no_image: bool) -> str:
+    return f"scale-{float(scale)!r}{BLIND if no_image else ''}"
 
 
 def default_output(model_path: Path, prompt_path: Path | None, benchmark: str | None) -> Path:

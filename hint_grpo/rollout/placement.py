@@ -1,7 +1,5 @@
 """Who samples the rollouts, and on which GPUs: decided once, before anything heavy is loaded (`--vllm_mode`)."""
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,12 +16,6 @@ class Placement:
     """GPUs of the run's own server, as CUDA_VISIBLE_DEVICES names them; none on a CPU."""
     sleep: bool = False
     """Whether the engine gives its memory back while the model is trained on the same GPU."""
-
-
-def visible_gpus(num_gpus: int, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """The names of this process's GPUs, in CUDA's order."""
-    named = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    return tuple(named[:num_gpus] if named else map(str, range(num_gpus)))
 
 
 def place(

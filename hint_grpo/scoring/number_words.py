@@ -1,4 +1,4 @@
-"""Numbers in words as digits: "thirty-five" is 35, "two thirds" is \\frac{2}{3}, "minus six" is -6.
+"""Numbers in words as digits: "thirty-five" is 35, "two thirds" is \\frac{2}{3}, "negative six" is -6.
 
 Words that form no number together ("five six", "hundreds") stay as they are, or are taken one by one.
 """
@@ -20,7 +20,7 @@ _PARTS = {
 }  # fmt: skip
 _WORD = "|".join([*_SMALL, *_TENS, "hundred", *_SCALES])
 _NUMBER = re.compile(
-    rf"(?P<sign>\bnegative\s+|^\s*minus\s+|(?<=\bis\s)minus\s+)?\b(?P<number>(?:an?\s+(?=hundred|thousand|million))?(?:{_WORD})"
+    rf"(?P<sign>\bnegative\s+)?\b(?P<number>(?:an?\s+(?=hundred|thousand|million))?(?:{_WORD})"
     rf"(?:(?:[\s-]+|\s+and\s+)(?:{_WORD}))*)\b(?:[\s-]+(?P<part>{'|'.join(_PARTS)})s?\b)?",
     re.IGNORECASE,
 )

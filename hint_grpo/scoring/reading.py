@@ -72,7 +72,7 @@ def _undressed(text: str) -> str:
         text = with_digits(text)
     text = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", " ", text)
     text = re.sub(r"\s-\s+(?=[a-z]{3,})", "; ", text)
-    text = re.sub(r"(?i)(^|[=≈:]|\bis\b)\s*minus\s+(?=[0-9])", r"\1 -", text)
+    text = re.sub(r"(?i)(^|[=≈:]|\bis\b)\s*minus\s+(?=[0-9\\])", r"\1 -", text)
     text = _ROUGHLY.sub(" ≈ ", _ROUGHLY_BRACKETED.sub(r" ≈ \1", text))
     text = re.sub(r"^(\s*[0-9.]+)\s+to\s+(?=[0-9.]+\s*$)", r"\1:", text)  # 3 to 5, said of a ratio
     unlabelled = _LABEL.sub(r"\1", text)

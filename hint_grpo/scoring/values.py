@@ -180,12 +180,6 @@ def _is_expression(core: list[_Token]) -> bool:
     return re.fullmatch(_SUM, shape) is not None
 
 
-def _shape(token: _Token) -> str:
-    if token.kind == "number":
-        return "n"
-    return "r" if token.text.startswith("\\sqrt") else _SHAPES.get(token.text, token.text)
-
-
 def _latex(core: list[_Token]) -> str:
     """The tokens as LaTeX with the products written out, so that 3/2√3 is read from left to right, as people do."""
     if not core or not _is_expression(core):

@@ -1,7 +1,8 @@
 import pytest
 
 from hint_grpo.errors import UserError
-from hint_grpo.rollout.placement import Placement, place, visible_gpus
+from hint_grpo.machine import gpu_names
+from hint_grpo.rollout.placement import Placement, place
 
 EIGHT = tuple(map(str, range(8)))
 
@@ -61,6 +62,6 @@ def test_mistakes_name_their_cure(more, message):
 
 
 def test_gpus_keep_the_names_they_have_outside():
-    assert visible_gpus(2, {}) == ("0", "1")
-    assert visible_gpus(2, {"CUDA_VISIBLE_DEVICES": "4, 6"}) == ("4", "6")
-    assert visible_gpus(0, {"CUDA_VISIBLE_DEVICES": ""}) == ()
+    assert gpu_names(2, {}) == ("0", "1")
+    assert gpu_names(2, {"CUDA_VISIBLE_DEVICES": "4, 6"}) == ("4", "6")
+    assert gpu_names(0, {"CUDA_VISIBLE_DEVICES": ""}) == ()

@@ -11,7 +11,6 @@ import psutil
 import pytest
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 1200  # only so that a failure ends
 
 
 @pytest.fixture
@@ -34,10 +33,8 @@ def test_killed_and_resumed(command, repository, tmp_path) -> None:
     out = tmp_path / "out"
     with (tmp_path / "first.txt").open("w") as log:
         first = subprocess.Popen(command, cwd=repository, stdout=log, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + PATIENCE_S
     while not any(out.glob("training/*/checkpoint-1")):
         assert first.poll() is None, (tmp_path / "first.txt").read_text()
-        assert time.monotonic() < deadline
         time.sleep(0.05)
     started = psutil.Process(first.pid).children(recursive=True)
     os.kill(first.pid, signal.SIGKILL)
@@ -51,9 +48,8 @@ def test_killed_and_resumed(command, repository, tmp_path) -> None:
         folder = out / "training" / run
         assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 3
         records = [json.loads(line) for line in (folder / "hint_ledger.jsonl").read_text().splitlines()]
-        assert [record["step"] for record in records] == [1] * 4 + [2] * 4 + [
-            3
-        ] * 4  # four prompts a step, no step twice
+        # Four prompts a step, no step twice.
+        assert [record["step"] for record in records] == [1] * 4 + [2] * 4 + [3] * 4
     rows = [line for line in second.stdout.splitlines() if line.startswith(("| GRPO", "| calibration"))]
     assert [[cell.strip() for cell in row.split("|")][5] for row in rows] == ["8", "8"]  # questions
     for scale_folder in ("grpo/final/scale-0.0", "hint_grpo_m3/final/scale-0.8"):

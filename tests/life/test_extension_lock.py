@@ -1,0 +1,84 @@
+"""DeepSpeed builds operators when a run begins: a run that is killed meanwhile must not make the next one wait for ever."""
+
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from hint_grpo.extension_lock import KernelBaton
+
+HOLDER = """
+import sys, time
+from hint_grpo.extension_lock import KernelBaton
+assert KernelBaton(sys.argv[1]).try_acquire()
+print("held", flush=True)
+time.sleep(600)
+"""
+BUILD = """
+import sys
+from hint_grpo import extension_lock
+extension_lock.install()
+from torch.utils import cpp_extension
+cpp_extension.load("answer", [sys.argv[1]], build_directory=sys.argv[2], is_python_module=False)
+"""
+
+
+@pytest.fixture
+def lock(tmp_path):
+    return tmp_path / "lock"
+
+
+def test_a_file_left_behind_is_taken_over(lock) -> None:
+    lock.touch()
+    baton = KernelBaton(str(lock))
+    assert baton.try_acquire()
+    assert not KernelBaton(str(lock)).try_acquire()
+    baton.release()
+    assert not lock.exists()
+    assert KernelBaton(str(lock)).try_acquire()
+
+
+def test_waiting_ends_with_the_holder(lock, repository) -> None:
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        baton = KernelBaton(str(lock))
+        assert not baton.try_acquire()
+        waiting = threading.Thread(target=baton.wait)
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        holder.kill()
+        waiting.join(30)
+        assert not waiting.is_alive()
+    assert KernelBaton(str(lock)).try_acquire()
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_an_extension_is_built_where_a_killed_process_left_its_lock(tmp_path, lock, repository) -> None:
+    lock.touch()
+    source = tmp_path / "answer.cpp"
+    source.write_text('extern "C" int answer() { return 42; }\n')
+    command = [sys.executable, "-c", BUILD, str(source), str(tmp_path)]
+    subprocess.run(command, cwd=repository, check=True, timeout=300)
+    assert (tmp_path / "answer.so").exists()
+    assert not lock.exists()
+
+
+def test_a_run_under_deepspeed_uses_it(world, repository, tmp_path) -> None:
+    program = (
+        "from hint_grpo.config import parse; from torch.utils import cpp_extension; import sys; parse(sys.argv[1:]); "
+        "assert cpp_extension.FileBaton.__name__ == 'KernelBaton'"
+    )
+    flags = {
+        "model_name_or_path": world.models["Qwen2.5-VL"],
+        "data_path": world.train_data,
+        "output_dir": tmp_path,
+        "deepspeed": "local_scripts/zero3_offload.json",
+        "use_cpu": "true",
+    }
+    words = [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+    subprocess.run([sys.executable, "-c", program, *words], cwd=repository, check=True, timeout=300)
