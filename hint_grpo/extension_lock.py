@@ -11,33 +11,43 @@ import os
 from torch.utils import cpp_extension
 from torch.utils.file_baton import FileBaton
 
+from hint_grpo.errors import UserError
+
 
 class KernelBaton(FileBaton):
     """Same file, same methods; whether it is held is the kernel's word. A file that nobody holds is taken over."""
 
+    file: int  # descriptor of the lock file while this process holds it or waits for it
+
     def try_acquire(self) -> bool:
-        """True where this process is to build; else `wait`, then use what was built."""
+        """True where this process is to build; else `wait`, then use what was built. UserError where locks do not work."""
         while True:
-            self.fd = os.open(self.lock_file_path, os.O_CREAT | os.O_RDWR, 0o644)
+            self.file = os.open(self.lock_file_path, os.O_CREAT | os.O_RDWR, 0o644)
             try:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            if os.fstat(self.fd).st_nlink:
+            except OSError as error:
+                os.close(self.file)
+                raise UserError(
+                    f"{os.path.dirname(self.lock_file_path)} is on a file system without locks ({error}): set "
+                    "TORCH_EXTENSIONS_DIR to a folder on a local disk"
+                ) from error
+            if os.fstat(self.file).st_nlink:
                 return True
-            os.close(self.fd)  # its holder has just removed the file: the next one has a new file
+            os.close(self.file)  # its holder has just removed the file: the next one has a new file
 
     def wait(self) -> None:
         """Until the holder has released it, or is gone."""
-        fcntl.flock(self.fd, fcntl.LOCK_SH)
-        os.close(self.fd)
+        fcntl.flock(self.file, fcntl.LOCK_SH)
+        os.close(self.file)
 
     def release(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.remove(self.lock_file_path)  # for processes that go by the file's existence
-        os.close(self.fd)
+        os.close(self.file)
 
 
 def install() -> None:
     """For every extension that this process loads from now on."""
-    cpp_extension.FileBaton = KernelBaton
+    cpp_extension.FileBaton = KernelBaton  # type: ignore[misc]

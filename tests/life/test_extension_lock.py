@@ -1,5 +1,7 @@
 """DeepSpeed builds operators when a run begins: a run that is killed meanwhile must not make the next one wait for ever."""
 
+import errno
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -7,6 +9,7 @@ import threading
 
 import pytest
 
+from hint_grpo.errors import UserError
 from hint_grpo.extension_lock import KernelBaton
 
 HOLDER = """
@@ -38,6 +41,15 @@ def test_a_file_left_behind_is_taken_over(lock) -> None:
     baton.release()
     assert not lock.exists()
     assert KernelBaton(str(lock)).try_acquire()
+
+
+def test_a_file_system_without_locks_is_named(lock, monkeypatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match="set TORCH_EXTENSIONS_DIR to a folder on a local disk"):
+        KernelBaton(str(lock)).try_acquire()
 
 
 def test_waiting_ends_with_the_holder(lock, repository) -> None:
