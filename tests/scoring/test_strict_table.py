@@ -26,6 +26,7 @@ ACCEPTED = r"""
 105 <- one hundred and five | a hundred and five | one hundred five
 -6 <- negative six | minus six | it is minus six
 2/3 <- two thirds | two-thirds | \frac{2}{3}
+-2/3 <- minus two thirds | negative two thirds | minus \frac{2}{3} | minus 2/3 | it is minus two thirds
 1/2 <- a half | one half
 # powers
 1024 <- 2^10 | 2^{10} | 2**10 | 4^5 | 1.024×10^3
