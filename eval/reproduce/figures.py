@@ -38,10 +38,8 @@ def draw_all(experiment: Experiment, rows: Sequence[Row], runs_both_ways: Sequen
         plot_text_bias(curves, folder / "text_bias")
     said.append(_said(folder / "text_bias.png", enough, "checkpoints evaluated with and without the picture"))
 
-    summaries = scales(experiment, rows)
-    if len(summaries) > 1:
-        draw_scales(summaries, folder)
-    said.append(_said(folder / f"{NAME}.png", len(summaries) > 1, f"evaluations of {MAIN} at several scales"))
+    drawn = draw_scales(scales(experiment, rows), folder) is not None
+    said.append(_said(folder / f"{NAME}.png", drawn, f"evaluations of {MAIN} at several scales"))
     return said
 
 

@@ -17,7 +17,7 @@ from eval.reproduce.recipes import BASE, Flags, Settings, recipe_path, shared_fl
 from eval.runs import ROOT, evaluation_command, flag_words, training_command
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.results import replace_file
-from hint_grpo.evaluation.settings import EvaluationSettings
+from hint_grpo.evaluation.settings import BLIND, EvaluationSettings
 from hint_grpo.evaluation.summary import Summary, read_summary
 
 STATE_FILE = "trainer_state.json"  # train_model.py writes it last of all into its output folder, after the weights
@@ -130,7 +130,7 @@ class Evaluation:
 
     @property
     def name(self) -> str:
-        return f"{self.run}-evaluation-{self.label}{'-no_image' if self.no_image else ''}"
+        return f"{self.run}-evaluation-{self.label}{BLIND if self.no_image else ''}"
 
     @property
     def folder(self) -> Path:

@@ -2,7 +2,6 @@
 
 from hint_grpo.stack import HAS_CUDA
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,31 +60,28 @@ def load_decoder(
     )
     rules = load_rules(path, config, processor.tokenizer, repetition_penalty)
     torch_dtype = choose_dtype(dtype)
-    if backend == "hf":
-        from hint_grpo.calibration.hf import HfDecoder
-
-        with weights_that_are_whole(path):
-            model = load_hf_model(path, torch_dtype, attn_implementation, trust_remote_code)
-        size = batch_size or HF_BATCH_SIZE
-        return HfDecoder(model, encoder, rules, batch_size=size, max_new_tokens=max_new_tokens)
-
-    # Read when vLLM is imported. On CPU it warns twice per picture of a thread count that it does not change.
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING" if HAS_CUDA else "ERROR")
-    from hint_grpo.calibration.vllm import VllmDecoder
-    from hint_grpo.calibration.vllm_engine import EngineSettings, build_engine
-
-    settings = EngineSettings(
-        model_path=path,
-        dtype=str(torch_dtype).removeprefix("torch."),
-        max_num_seqs=2 * (batch_size or VLLM_BATCH_SIZE),
-        max_new_tokens=max_new_tokens,
-        gpu_memory_utilization=gpu_memory_utilization,
-        trust_remote_code=trust_remote_code,
-        overrides=dict(vllm_engine_args or {}),
-    )
     with weights_that_are_whole(path):
+        if backend == "hf":
+            from hint_grpo.calibration.hf import HfDecoder
+
+            model = load_hf_model(path, torch_dtype, attn_implementation, trust_remote_code)
+            size = batch_size or HF_BATCH_SIZE
+            return HfDecoder(model, encoder, rules, batch_size=size, max_new_tokens=max_new_tokens)
+
+        from hint_grpo.calibration.vllm import VllmDecoder
+        from hint_grpo.calibration.vllm_engine import EngineSettings, build_engine
+
+        settings = EngineSettings(
+            model_path=path,
+            dtype=str(torch_dtype).removeprefix("torch."),
+            max_num_seqs=2 * (batch_size or VLLM_BATCH_SIZE),
+            max_new_tokens=max_new_tokens,
+            gpu_memory_utilization=gpu_memory_utilization,
+            trust_remote_code=trust_remote_code,
+            overrides=dict(vllm_engine_args or {}),
+        )
         engine = build_engine(settings, encoder, rules, config)
-    return VllmDecoder(engine, encoder, rules, max_new_tokens=max_new_tokens)
+        return VllmDecoder(engine, encoder, rules, max_new_tokens=max_new_tokens)
 
 
 @contextmanager

@@ -39,18 +39,17 @@ def start(world) -> Iterator[Run]:
         )
         command = [sys.executable, "test_model.py", *flags]
         pipe = subprocess.PIPE
-        runs.append(
-            subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdout=pipe,
-                stderr=pipe,
-                text=True,
-                start_new_session=True,
-                preexec_fn=hear_ctrl_c,
-            )
+        run = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
+            preexec_fn=hear_ctrl_c,
         )
-        return runs[-1]
+        runs.append(run)
+        return run
 
     yield start
     for run in runs:

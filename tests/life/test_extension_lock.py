@@ -80,17 +80,10 @@ def test_an_extension_is_built_where_a_killed_process_left_its_lock(tmp_path, lo
     assert not lock.exists()
 
 
-def test_a_run_under_deepspeed_uses_it(world, repository, tmp_path) -> None:
+def test_a_run_under_deepspeed_uses_it(flags, repository, tmp_path) -> None:
     program = (
         "from hint_grpo.config import parse; from torch.utils import cpp_extension; import sys; parse(sys.argv[1:]); "
         "assert cpp_extension.FileBaton.__name__ == 'KernelBaton'"
     )
-    flags = {
-        "model_name_or_path": world.models["Qwen2.5-VL"],
-        "data_path": world.train_data,
-        "output_dir": tmp_path,
-        "deepspeed": "local_scripts/zero3_offload.json",
-        "use_cpu": "true",
-    }
-    words = [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+    words = flags(tmp_path, deepspeed="local_scripts/zero3_offload.json")
     subprocess.run([sys.executable, "-c", program, *words], cwd=repository, check=True, timeout=300)
