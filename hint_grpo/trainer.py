@@ -183,7 +183,7 @@ class HintGRPOTrainer(GRPOTrainer):
 
     def _look_at_gap(self, step: int) -> None:
         """The same number on every rank, so that all of them stop or none."""
-        gaps = self._metrics["train" if self.model.training else "eval"]["sampling/sampling_logp_difference/mean"]
+        gaps = self._metrics["train"]["sampling/sampling_logp_difference/mean"]
         if gaps and (warning := self.gap_watch.look(gaps[-1], step)) and self.accelerator.is_main_process:
             warn(warning)
 
@@ -237,7 +237,7 @@ class HintGRPOTrainer(GRPOTrainer):
                 self._log_completion_extra("hint", [level.text])
         rewards = gather(torch.tensor(local, dtype=torch.float32, device=self.accelerator.device))
         num_unusable = self.reward_watch.look(rewards.flatten().tolist())
-        self._metrics["train" if self.model.training else "eval"]["rewards/unusable"].append(num_unusable)
+        self._metrics["train"]["rewards/unusable"].append(num_unusable)
         return rewards
 
     def _record(self, step: int, skipped_B: Sequence[int], reasons: list[str]) -> None:
@@ -248,10 +248,9 @@ class HintGRPOTrainer(GRPOTrainer):
             for row, rollout, skipped in zip(self.judge.rows, self.rollouts, skipped_B, strict=True)
         ]
         records, replaced = gather_object(local), gather_object(reasons)
-        mode = "train" if self.model.training else "eval"
         for name, value in ledger.metrics(records, self.args.policy.num_levels).items():
-            self._metrics[mode][name].append(value)
-        self._metrics[mode]["data/replaced_samples"].append(len(replaced))
+            self._metrics["train"][name].append(value)
+        self._metrics["train"]["data/replaced_samples"].append(len(replaced))
         if self.accelerator.is_main_process:
             ledger.append(self.ledger_path, records)
             for reason in replaced:
