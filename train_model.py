@@ -4,7 +4,7 @@ from hint_grpo.errors import run_main
 
 
 def main() -> int:
-    from hint_grpo.config import parse
+    from hint_grpo.command_line import parse
 
     script, training, model = parse()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from hint_grpo import training_run
-from hint_grpo.config import parse
+from hint_grpo.command_line import parse
 
 
 def right_late(completions, begun, **_):

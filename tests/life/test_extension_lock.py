@@ -82,7 +82,7 @@ def test_an_extension_is_built_where_a_killed_process_left_its_lock(tmp_path, lo
 
 def test_a_run_under_deepspeed_uses_it(flags, repository, tmp_path) -> None:
     program = (
-        "from hint_grpo.config import parse; from torch.utils import cpp_extension; import sys; parse(sys.argv[1:]); "
+        "from hint_grpo.command_line import parse; from torch.utils import cpp_extension; import sys; parse(sys.argv[1:]); "
         "assert cpp_extension.FileBaton.__name__ == 'KernelBaton'"
     )
     words = flags(tmp_path, deepspeed="local_scripts/zero3_offload.json")

@@ -15,7 +15,7 @@ from eval.reproduce.recipes import (
     shared_flags,
 )
 from eval.runs import flag_words
-from hint_grpo.config import parse
+from hint_grpo.command_line import parse
 from hint_grpo.errors import UserError
 from hint_grpo.hints import HintPolicy
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from hint_grpo.config import num_local_processes, parse
+from hint_grpo.command_line import parse
+from hint_grpo.config import num_local_processes
 from hint_grpo.errors import RankError, UserError, run_main
 
 

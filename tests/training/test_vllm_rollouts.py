@@ -9,7 +9,7 @@ import torch
 from batches import batch_for, correct_from, logp_gap
 from peft import LoraConfig
 
-from hint_grpo.config import LORA_TARGETS
+from hint_grpo.command_line import LORA_TARGETS
 from hint_grpo.health import GapWatch, TrainingStopped
 
 pytest.importorskip("vllm")
