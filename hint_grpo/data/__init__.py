@@ -3,7 +3,7 @@
     sample.py                       what every reader of training data produces
     jsonl.py                        lines -> records; a bad line is noted as file:line and skipped
     llava_cot.py, own_jsonl.py      records -> samples or drops (filters.py names the reasons)
-      fill_in.py, multiple_choice.py, answers.py, steps.py     the text work of both
+      fill_in.py, multiple_choice.py, answers.py, value_text.py, steps.py     the text work of both
       reasoning_length.py           the one filter that needs the model's tokenizer
     dataset.py                      load_training_data: file -> datasets.Dataset on disk, and a DataReport
       cache.py, store.py, report.py

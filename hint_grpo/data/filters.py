@@ -11,13 +11,17 @@ class Filter(StrEnum):
 
     OTHER_IMAGES = "image is not of the chosen part"
     NO_IMAGE = "record has no image"
+    SEVERAL_IMAGES = "record has several images"
     IMAGE_OUTSIDE = OUTSIDE
     NO_ANSWER = "question without an answer"
     NO_CONCLUSION = "answer has no conclusion"
     SPECIAL_TOKEN = "text holds a special token of the model"
     LETTER_WITHOUT_OPTIONS = "answer is a letter, the question has no such option"
+    SEVERAL_OPTIONS = "answer names several options"
     NO_NUMBER = "answer holds no number"
-    UNCLEAR_ANSWER = "answer states no single value"
+    SEVERAL_VALUES = "answer states several values"
+    BOUND = "answer states a bound, not a value"
+    UNCLEAR_ANSWER = "answer states no clear value"
     REASONING_TOO_LONG = "reasoning is too long"
     IMAGE_MISSING = MISSING
     IMAGE_EMPTY = EMPTY

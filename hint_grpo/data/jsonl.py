@@ -5,6 +5,7 @@ with the reason, and skipped.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -15,7 +16,25 @@ from hint_grpo.errors import UserError
 
 SHOWN = 5
 UTF8_BOM = b"\xef\xbb\xbf"
-UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+LONGEST_LINE = 2**20
+"""Bytes (1 MiB). A longer line is no record of text, and reading it would take minutes and gigabytes; it is never held."""
+
+# Files that are not JSON lines, by how they begin: what they are, and what to do.
+OTHER_FILES = {
+    re.compile(rb"\xff\xfe|\xfe\xff"): "is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE",
+    re.compile(rb"\x1f\x8b"): "is compressed by gzip; unpack it: gunzip -c FILE > NEW_FILE",
+    re.compile(rb"\x28\xb5\x2f\xfd"): "is compressed by zstd; unpack it: zstd -dc FILE > NEW_FILE",
+    re.compile(rb"\xfd7zXZ\x00"): "is compressed by xz; unpack it: xz -dc FILE > NEW_FILE",
+    re.compile(rb"BZh[1-9]1AY"): "is compressed by bzip2; unpack it: bunzip2 -c FILE > NEW_FILE",
+    re.compile(rb"PK\x03\x04"): "is a zip archive; unpack it: unzip FILE",
+    re.compile(rb"PAR1"): "is a parquet file; convert it to JSON lines, for example with pandas",
+    re.compile(rb"version https://git-lfs"): "is a Git LFS pointer, not the file itself: run `git lfs pull`",
+    re.compile(rb"/annex/objects/"): "is a git-annex pointer, not the file itself: run `git annex get`",
+    re.compile(rb"\s*<(?:!doctype|html)", re.IGNORECASE): "is an HTML page: a download that failed",
+    re.compile(
+        rb"(?:\xef\xbb\xbf)?\s*\[\s*\{"
+    ): "is one JSON list, not JSON lines; convert it: jq -c '.[]' FILE > NEW_FILE",
+}
 
 
 @dataclass
@@ -29,6 +48,11 @@ class Noted:
         self.count += 1
         if len(self.first) < SHOWN:
             self.first.append(text)
+
+    def lines(self, indent: str = "    ") -> list[str]:
+        """The places, one a line, and how many more there are."""
+        more = self.count - len(self.first)
+        return [f"{indent}{text}" for text in [*self.first, *([f"and {more:,} more"] if more else [])]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +94,11 @@ def parse_line(line: bytes) -> dict[str, Any]:
 
 def read_jsonl(path: Path, bad_lines: Noted) -> Iterator[Row]:
     """The records of a file in order; bad lines are added to `bad_lines`."""
-    with open_lines(path) as lines:
-        for number, raw in enumerate(lines, start=1):
+    with open_lines(path) as file:
+        for number, raw in enumerate(_bounded_lines(file), start=1):
+            if raw is None:
+                bad_lines.add(f"{path.name}:{number}: longer than {LONGEST_LINE // 2**20} MiB")
+                continue
             line = raw.removeprefix(UTF8_BOM).strip() if number == 1 else raw.strip()
             if not line:
                 continue
@@ -82,15 +109,28 @@ def read_jsonl(path: Path, bad_lines: Noted) -> Iterator[Row]:
                 bad_lines.add(f"{source}: {error}")
 
 
+def _bounded_lines(file: BufferedReader) -> Iterator[bytes | None]:
+    """The lines of a file; None for one of more than LONGEST_LINE bytes, which is passed over a piece at a time."""
+    while line := file.readline(LONGEST_LINE + 1):
+        if len(line) <= LONGEST_LINE:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(LONGEST_LINE)
+        yield None
+
+
 def open_lines(path: Path) -> BufferedReader:
-    """The file opened in binary; a UserError where it is missing, a folder, or UTF-16."""
+    """The file opened in binary; a UserError where it is missing, a folder, or of another kind than JSON lines."""
     try:
         file = path.open("rb")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    if file.peek(2)[:2] in UTF16_BOMS:
-        file.close()
-        raise UserError(f"{path} is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE")
+    head = file.peek(256)[:256]
+    for mark, what in OTHER_FILES.items():
+        if mark.match(head):
+            file.close()
+            raise UserError(f"{path} {what}")
     return file
 
 

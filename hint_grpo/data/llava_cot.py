@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hint_grpo.data.answers import conclusion_value, has_number
-from hint_grpo.data.fill_in import clean_question, fill_in, refuse_special_tokens
+from hint_grpo.data.answers import conclusion_value
+from hint_grpo.data.fill_in import clean_question, fill_in, one_image, refuse_special_tokens
 from hint_grpo.data.filters import Dropped, Filter, Refused
 from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds
 from hint_grpo.data.paths import BadImage, ImageRoot
@@ -52,9 +52,7 @@ class LlavaCotReader:
                 yield Dropped(refused.reason, row.source)
 
     def _image(self, record: dict[str, Any]) -> str:
-        image = record.get("image")
-        if isinstance(image, list) and len(image) == 1:
-            image = image[0]
+        image = one_image(record.get("image"))
         if not isinstance(image, str) or not image.strip():
             raise Refused(Filter.NO_IMAGE)
         try:
@@ -79,7 +77,7 @@ class LlavaCotReader:
             id=self.ids.claim(turn_id(row, number), row.source),
             image=image,
             question=question,
-            solution=numeric_value(conclusion) if value is None else value,
+            solution=conclusion_value(conclusion) if value is None else value,
             reasoning_steps=split_steps(reasoning),
             source=row.source,
         )
@@ -90,16 +88,6 @@ def turn_id(row: Row, number: int) -> str:
     name = row.record.get("id")
     name = name if isinstance(name, str) and name else row.source
     return name if number == 1 else f"{name}:{number}"
-
-
-def numeric_value(conclusion: str) -> str:
-    """The value a conclusion states; raises Refused."""
-    if not has_number(conclusion):
-        raise Refused(Filter.NO_NUMBER)
-    value = conclusion_value(conclusion)
-    if value is None:
-        raise Refused(Filter.UNCLEAR_ANSWER)
-    return value
 
 
 def question_turns(record: dict[str, Any]) -> list[tuple[str, str | None]]:

@@ -27,7 +27,7 @@ class Style:
 # Chinese records write the full-width forms of ( ) . : , ; which stand below as \uff08 and so on.
 # The order is the order of trust. A colon marks options at a line's start only: "angle A: angle B: angle C = 1:2:3".
 STYLES = (
-    Style(re.compile(r"^[ \t]*\**([A-H])\**\s?[.)\uff0e、:\uff1a](?!\w\.)[ \t]*", re.MULTILINE), 2, inline=False),
+    Style(re.compile(r"^[ \t]*\**([A-H])\**\s?[.)\uff0e、:\uff1a](?![A-Za-z]\.)[ \t]*", re.MULTILINE), 2, inline=False),
     Style(re.compile(r"(?<![A-Za-z0-9∠△⊙])[(\uff08]\s?([A-H])\s?[)\uff09][.:\uff1a、]?\s*"), 2, inline=True),
     Style(
         re.compile(r"(?:(?<=[\s,;)\uff0c\uff1b\uff09。])|^)([A-H])(?:[.)](?=[\s\d\\$√π-])|[\uff0e、])\s*"),
@@ -46,6 +46,8 @@ ASKS_FOR_LETTER = re.compile(
     re.IGNORECASE,
 )
 
+INSTRUCTION = re.compile(r"\s*\**(?:hint|note|instructions?)\**\s*[:\uff1a]", re.IGNORECASE)
+QUESTION_LABEL = re.compile(r"\s*\**\bquestion\**\s*[:\uff1a]\**\s*", re.IGNORECASE)
 
 # "A."s tried as the beginning of the options, from the end of a question; each is a walk through the rest.
 MOST_RUNS = 8
@@ -54,13 +56,14 @@ MOST_RUNS = 8
 def split_options(question: str) -> tuple[str, dict[str, str]]:
     """The question without its options, and the options by letter; the question as it was and {} where it has none."""
     body = _without_request(question)
-    for style in STYLES:
-        run = _run_of_options(body, style)
-        if run:
-            stem = HEADER.sub("", body[: run[0].start()]).rstrip()
-            texts, rest = _option_texts(body, run, style)
-            if stem and texts:
-                return "\n".join(part for part in (stem, rest) if part), texts
+    for text in dict.fromkeys((_without_leading_request(body), body)):
+        for style in STYLES:
+            run = _run_of_options(text, style)
+            if run:
+                stem = HEADER.sub("", text[: run[0].start()]).rstrip()
+                options, rest = _option_texts(text, run, style)
+                if stem and options:
+                    return "\n".join(part for part in (stem, rest) if part), options
     return question, {}
 
 
@@ -72,6 +75,19 @@ def _without_request(question: str) -> str:
         if match.end() == len(question):
             return question[: match.start()].rstrip()
     return question
+
+
+def _without_leading_request(question: str) -> str:
+    """The question without "Hint: ... provide the correct option letter ..." or the like before it."""
+    label = QUESTION_LABEL.search(question)
+    first, newline, rest = question.partition("\n")
+    if not newline and label:
+        first, rest = question[: label.start()], question[label.start() :]
+    asks = ASKS_FOR_LETTER.search(first) if INSTRUCTION.match(first) else ASKS_FOR_LETTER.fullmatch(first.strip())
+    if not asks or not rest.strip():
+        return question
+    label = QUESTION_LABEL.match(rest)
+    return rest[label.end() if label else 0 :].lstrip()
 
 
 def _run_of_options(text: str, style: Style) -> list[re.Match[str]]:

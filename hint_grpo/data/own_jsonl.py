@@ -10,7 +10,7 @@ relative to the data folder. A letter as solution becomes its option's text, as 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hint_grpo.data.fill_in import clean_question, fill_in, refuse_special_tokens
+from hint_grpo.data.fill_in import clean_question, fill_in, one_image, refuse_special_tokens
 from hint_grpo.data.filters import Dropped, Filter, Refused
 from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds, text_field
 from hint_grpo.data.paths import BadImage, ImageRoot
@@ -28,11 +28,11 @@ class OwnReader:
     def __call__(self, row: Row) -> Iterator[Sample | Dropped]:
         question = clean_question(text_field(row.record, "question"))
         solution = text_field(row.record, "solution").strip()
-        image = text_field(row.record, "image")
         steps = own_steps(row)
         if not question or not solution:
             raise BadRecord('"question" or "solution" is empty')
         try:
+            image = text_field({"image": one_image(row.record.get("image"))}, "image")
             refuse_special_tokens(question, solution, *steps)
             question, value = fill_in(question, solution, keep_multiple_choice=self.keep_multiple_choice)
             yield Sample(

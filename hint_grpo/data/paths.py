@@ -1,8 +1,7 @@
 """Image paths, kept inside the data folder.
 
 A record's path is text from the outside: `geoqa+/../../../outside.png` begins with an accepted folder and still leaves
-it. `..`, absolute paths and symbolic links that point out of the data folder are refused; nothing is ever opened
-there.
+it. `..`, symbolic links and absolute paths that lead out of the data folder are refused; nothing is ever opened there.
 """
 
 import os
@@ -36,8 +35,18 @@ class ImageRoot:
         self._real_folder = lru_cache(maxsize=4096)(os.path.realpath)
 
     def absolute(self, path: str) -> str:
-        """The absolute path of a record's path; text only, the disk is not looked at. Raises BadImage."""
-        return os.path.join(self.folder, safe_relative(path))
+        """The absolute path of a record's path; whether a file is there is not looked at. Raises BadImage."""
+        return os.path.join(self.folder, self.relative(path))
+
+    def relative(self, path: str) -> str:
+        """A record's path relative to the data folder; an absolute one where it lies inside. Raises BadImage."""
+        path = path.strip()
+        if path.startswith("/") and "\0" not in path:
+            # The folder may have two spellings, as given and with its links resolved; a path may use either, or a third.
+            here = self._real_folder(os.path.dirname(path))
+            if ".." not in path.split("/") and self.contains(here):
+                path = os.path.relpath(os.path.join(here, os.path.basename(path)), self.folder)
+        return safe_relative(path)
 
     def contains(self, real_path: str) -> bool:
         return os.path.commonpath((self.folder, real_path)) == self.folder
@@ -62,7 +71,7 @@ class ImageRoot:
         return None if status.st_size else EMPTY
 
 
-OUTSIDE = "image path leaves the data folder (absolute, '..' or a symbolic link)"
+OUTSIDE = "image path leaves the data folder (by '..', a symbolic link, or as an absolute path)"
 MISSING = "image file is missing"
 UNREADABLE = "image path is not a readable file"
 EMPTY = "image file is empty (0 bytes)"

@@ -69,11 +69,11 @@ class PreflightReport:
             f"{len(self.skip):,} cannot be used"
         ]
         for reason, places in sorted(self.unusable.items(), key=lambda pair: -pair[1].count):
-            lines += [f"  {places.count:,}: {reason}", *(f"    {place}" for place in places.first)]
+            lines += [f"  {places.count:,}: {reason}", *places.lines()]
         lines.append(self._length_line())
         if self.compared_as_text.count:
             lines.append(f"  ground truths that are compared as text, not as a value: {self.compared_as_text.count:,}")
-            lines += [f"    {place}" for place in self.compared_as_text.first]
+            lines += self.compared_as_text.lines()
         return lines + (self._hint_lines() if self.has_hints else [])
 
     def to_json(self) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class QuestionSet:
         }
         for title, places in noted.items():
             if places.count:
-                lines += [f"  {title}: {places.count:,}", *(f"    {text}" for text in places.first)]
+                lines += [f"  {title}: {places.count:,}", *places.lines()]
         return lines
 
 
@@ -119,7 +119,7 @@ def _question(row: Row, root: ImageRoot, ids: UniqueIds, look_for_images: bool) 
     question, ground_truth = text_field(row.record, "question"), text_field(row.record, "ground_truth")
     if not question.strip() or not ground_truth.strip():
         raise BadRecord('"question" or "ground_truth" is empty')
-    image = root.absolute(relative_to_data(image_path))
+    image = root.absolute(image_path if image_path.strip().startswith("/") else relative_to_data(image_path))
     if look_for_images and (problem := root.problem(image)):
         raise BadImage(f"{problem} ({image_path})" if problem != Filter.IMAGE_OUTSIDE.value else problem)
     name = ids.claim(str(row.record.get("id") or image_path), row.source)

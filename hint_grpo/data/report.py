@@ -58,8 +58,7 @@ class DataReport:
                 )
         for title, noted in (("bad lines, skipped", self.bad_lines), ("duplicate ids, renamed", self.duplicates)):
             if noted.count:
-                lines.append(f"  {title}: {noted.count:,}")
-                lines += [f"    {text}" for text in noted.first]
+                lines += [f"  {title}: {noted.count:,}", *noted.lines()]
         if not self.settings.get("reasoning_checked", True):
             lines.append("  reasoning length was not checked: no tokenizer was given")
         if self.samples_by_steps:
@@ -88,7 +87,8 @@ def histogram(counts: dict[int, int], most: int = 12) -> str:
 
 
 def _places(noted: Noted) -> str:
-    return ", ".join(noted.first[:3]) + (", ..." if noted.count > 3 else "")
+    more = noted.count - len(noted.first[:3])
+    return ", ".join(noted.first[:3]) + (f" and {more:,} more" if more else "")
 
 
 def _explained(reason: Filter, settings: dict[str, Any]) -> str:

@@ -23,8 +23,8 @@ def check_data(settings: EvaluationSettings) -> int:
     for reason, count in found.left_out.items():
         print(f"  left out, {reason}: {count:,}")
     print(f"  rows and pictures that cannot be used: {found.num_bad:,}")
-    for place in found.places:
-        print(f"    {place}")
+    for line in found.bad_lines():
+        print(line)
     report = preflight_report(settings, found.questions)
     print("\n".join(report.lines()))
     return 0 if settings.skip_bad or (report.ok and not found.num_bad) else 1

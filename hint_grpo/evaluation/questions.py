@@ -68,6 +68,10 @@ class FoundQuestions:
     places: list[str]
     left_out: Mapping[str, int] = field(default_factory=dict)
 
+    def bad_lines(self) -> list[str]:
+        """What cannot be used, one place a line, and how many more there are."""
+        return Noted(self.num_bad, self.places).lines()
+
 
 def find_questions(settings: EvaluationSettings) -> FoundQuestions:
     questions, bad, left_out, root = _benchmark(settings) if settings.benchmark else _question_file(settings)

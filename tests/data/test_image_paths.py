@@ -42,6 +42,32 @@ def test_a_folder_that_is_itself_reached_by_a_link_is_fine(data_root: Path, tmp_
     assert root.problem(root.absolute("geoqa+/images/1.png")) is None
 
 
+def test_an_absolute_path_inside_the_folder_is_accepted_in_any_spelling(data_root: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(data_root)
+    wanted = os.path.realpath(data_root / "geoqa+/images/1.png")
+    for root in (ImageRoot(data_root), ImageRoot(link)):
+        for folder in (data_root, link, data_root.resolve()):
+            assert root.absolute(f"{folder}/geoqa+/images/1.png") == wanted
+        assert root.problem(root.absolute(f"{link}/geoqa+/images/1.png")) is None
+
+
+def test_an_absolute_path_that_only_looks_inside_is_refused(data_root: Path, tmp_path: Path) -> None:
+    (data_root / "linked").symlink_to(tmp_path)
+    (data_root / "coco/out.png").symlink_to(tmp_path / "outside.png")
+    root = ImageRoot(data_root)
+    for path in (
+        f"{data_root}/../outside.png",
+        f"{data_root}/linked/outside.png",
+        f"{data_root}-other/1.png",
+        f"{data_root}/\0.png",
+        str(tmp_path / "outside.png"),
+    ):
+        with pytest.raises(BadImage):
+            root.absolute(path)
+    assert root.problem(root.absolute(f"{data_root}/coco/out.png")) == OUTSIDE
+
+
 def test_links_are_followed_inside_and_refused_outside(data_root: Path, tmp_path: Path) -> None:
     (data_root / "coco/inside.png").symlink_to(data_root / "geoqa+/images/1.png")
     (data_root / "coco/out.png").symlink_to(tmp_path / "outside.png")

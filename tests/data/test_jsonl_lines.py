@@ -1,10 +1,15 @@
 """Lines as they are found: marks at the start of a file, line ends, broken lines, repeated ids."""
 
+import bz2
+import gzip
+import lzma
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from hint_grpo.data.jsonl import SHOWN, BadRecord, Noted, UniqueIds, parse_line, read_jsonl
+from hint_grpo.data.jsonl import LONGEST_LINE, SHOWN, BadRecord, Noted, UniqueIds, parse_line, read_jsonl
 from hint_grpo.errors import UserError
 
 
@@ -71,6 +76,73 @@ def test_an_escaped_surrogate_pair_is_a_character() -> None:
     assert parse_line(rb'{"a": "\ud83d\ude00"}') == {"a": "😀"}
     with pytest.raises(BadRecord, match="UTF-8"):
         parse_line(rb'{"a": ["\uD83D"]}')
+
+
+def test_a_line_that_no_record_has_is_passed_over_in_little_memory(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    too_long_by_one = b'{"a": "%s"}' % (b"x" * (LONGEST_LINE - 9))
+    with file.open("wb") as out:
+        out.write(b'{"a": "1"}\n' + too_long_by_one + b"\n")
+        for _ in range(64):
+            out.write(b"x" * 2**20)
+        out.write(b'\n{"a": "2"}\n' + b"y" * (LONGEST_LINE + 1))
+    bad = Noted()
+    tracemalloc.start()
+    sources = [row.source for row in read_jsonl(file, bad)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sources == ["train.jsonl:1", "train.jsonl:4"]
+    assert bad.first == [f"train.jsonl:{line}: longer than 1 MiB" for line in (2, 3, 5)]
+    assert peak < 8 * 2**20  # the file has 67 MiB
+
+
+def test_a_line_of_exactly_the_longest_length_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_bytes(b'{"a": "%s"}\n{"a": "2"}\n' % (b"x" * (LONGEST_LINE - 10)))
+    rows, bad = read(file)
+    assert [source for source, _ in rows] == ["train.jsonl:1", "train.jsonl:2"]
+    assert bad.count == 0
+
+
+RECORDS = b'{"a": "1"}\n' * 20
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(RECORDS), "compressed by gzip.*gunzip -c"),
+        (bz2.compress(RECORDS), "compressed by bzip2"),
+        (lzma.compress(RECORDS), "compressed by xz"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", "git lfs pull"),
+        (b"/annex/objects/MD5E-s10--0123.jsonl\n", "git annex get"),
+        (b"PAR1\x15\x04", "parquet"),
+        (b"<!DOCTYPE html>\n<html>", "HTML page: a download that failed"),
+        (b'[\n  {"a": 1},\n  {"a": 2}\n]\n', "one JSON list.*jq -c"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_with_what_to_do(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read(file)
+
+
+def test_a_zip_archive_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("train.jsonl", RECORDS)
+    with pytest.raises(UserError, match="zip archive"):
+        read(file)
+
+
+def test_a_list_of_places_says_how_many_more_there_are() -> None:
+    noted = Noted()
+    for line in range(1, 6):
+        noted.add(f"f:{line}")
+    assert noted.lines("  ") == [f"  f:{line}" for line in range(1, 6)]
+    for line in range(6, 9):
+        noted.add(f"f:{line}")
+    assert noted.lines("  ") == [*(f"  f:{line}" for line in range(1, 6)), "  and 3 more"]
 
 
 def test_missing_file_folder_and_utf16_are_user_errors(tmp_path: Path) -> None:

@@ -26,6 +26,21 @@ WITH_OPTIONS = {
     "colons below a header": (f"{STEM}\nChoices:\nA: 30°\nB: 45°\nC: 60°\nD: 90°", ABCD),
     "chinese marks and request": (f"{STEM}\nA、30°\nB、45°\nC、60°\nD、90°\n请直接回答选项字母。", ABCD),
     "bold": (f"{STEM}\n**A.** 30°\n**B.** 45°\n**C.** 60°\n**D.** 90°", ABCD),
+    "numbers with points": (f"{STEM}\nA.3\nB.4\nC.5.5\nD.6", {"A": "3", "B": "4", "C": "5.5", "D": "6"}),
+    "a request before the question": (
+        "Hint: Please answer the question and provide the correct option letter, e.g., A, B, C, D, at the end.\n"
+        f"Question: {STEM}\nChoices:\n(A) 30°\n(B) 45°\n(C) 60°\n(D) 90°",
+        ABCD,
+    ),
+    "a request before it on the same line": (
+        "Hint: Please answer the question and provide the correct option letter, e.g., A, B, C, D, at the end. "
+        f"Question: {STEM} Choices: (A) 30° (B) 45° (C) 60° (D) 90°",
+        ABCD,
+    ),
+    "a line before it that asks for a letter": (
+        f"Answer with the option's letter from the given choices directly.\n{STEM}\nA. 30°\nB. 45°\nC. 60°\nD. 90°",
+        ABCD,
+    ),
     "two options": (f"{STEM}\nA. 30°\nB. 45°", {"A": "30°", "B": "45°"}),
     "windows line ends": (f"{STEM}\r\nA. 30°\r\nB. 45°\r\nC. 60°\r\nD. 90°", ABCD),
 }
@@ -69,6 +84,15 @@ def test_a_point_called_a_stands_beside_real_options() -> None:
     }
 
 
+def test_a_request_that_is_the_whole_question_stays() -> None:
+    assert split_options("Choose the correct option.\nA. 3\nB. 4") == (
+        "Choose the correct option.",
+        {"A": "3", "B": "4"},
+    )
+    hint = "Hint: Please answer with an integer.\nQuestion: How many?"
+    assert split_options(f"{hint}\nA. 3\nB. 4")[0] == hint
+
+
 def test_text_behind_the_options_is_kept() -> None:
     assert split_options("How many?\nA. 3\nB. 4\nOnly the red ones count.") == (
         "How many?\nOnly the red ones count.",
@@ -107,3 +131,4 @@ def test_multiple_choice_kept_keeps_question_and_letter_of_the_same_samples() ->
 def test_an_answer_by_value_still_loses_the_options() -> None:
     assert fill_in(QUESTION, "45°", keep_multiple_choice=False) == (STEM, None)
     assert fill_in(STEM, "D. 12 cm", keep_multiple_choice=False) == (STEM, "12 cm")
+    assert fill_in(STEM, "D. 40°, not 50°", keep_multiple_choice=False) == (STEM, "40°")

@@ -27,6 +27,7 @@ def test_a_good_record(read, data_root) -> None:
     )
     assert sample.reasoning_steps == ("a", "b")
     assert sample.image == str(data_root.resolve() / "coco/3.png")
+    assert read({**GOOD, "image": ["coco/3.png"]}) == [sample]
     assert read({**GOOD, "id": "mine"})[0].id == "mine"
 
 
@@ -50,7 +51,8 @@ def test_the_users_steps_are_not_cut_again(read) -> None:
     "change",
     [
         {"image": None},
-        {"image": ["coco/3.png"]},
+        {"image": []},
+        {"image": [3]},
         {"question": None},
         {"question": " <image> "},
         {"solution": None},
@@ -70,6 +72,7 @@ def test_what_is_not_of_the_schema_is_a_bad_record(read, change: dict[str, Any])
 def test_filters(read) -> None:
     place = "own.jsonl:3"
     assert read({**GOOD, "image": "../outside.png"}) == [Dropped(Filter.IMAGE_OUTSIDE, place)]
+    assert read({**GOOD, "image": ["coco/3.png", "coco/4.png"]}) == [Dropped(Filter.SEVERAL_IMAGES, place)]
     assert read({**GOOD, "reasoning_steps": ["<|vision_start|>"]}) == [Dropped(Filter.SPECIAL_TOKEN, place)]
     assert read({**GOOD, "solution": "B"}) == [Dropped(Filter.LETTER_WITHOUT_OPTIONS, place)]
 

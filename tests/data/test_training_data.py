@@ -1,5 +1,6 @@
 """load_training_data: files to a data set on disk, the report, the cache."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -111,6 +112,28 @@ def test_the_report_prints_what_it_counted(load, data_root, records, write_jsonl
     ):
         assert part in text
     assert DataReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+
+
+def test_the_report_says_how_many_more_there_are(
+    load, data_root, make_record, make_answer, records, write_jsonl
+) -> None:
+    missing = [make_record(f"m{i}", "How?", make_answer("One.", "1"), "geoqa+/none.png") for i in range(7)]
+    file = write_jsonl(data_root / "train.jsonl", [records[0], *missing])
+    with file.open("a") as more:
+        more.write("not json\n" * 8)
+    text = "\n".join(load()[1].lines())
+    assert "image file is missing (train.jsonl:2, train.jsonl:3, train.jsonl:4 and 4 more)" in text
+    assert "bad lines, skipped: 8" in text
+    assert "train.jsonl:13: not JSON (Expecting value at column 1)\n    and 3 more" in text
+
+
+def test_compressed_and_pointer_files_are_named(load, data_root) -> None:
+    (data_root / "train.jsonl").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(UserError, match="gunzip"):
+        load()
+    (data_root / "train.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(UserError, match="git lfs pull"):
+        load()
 
 
 def test_the_authors_file_is_preferred_and_named(load, data_root, records, write_jsonl) -> None:

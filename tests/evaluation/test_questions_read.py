@@ -93,6 +93,15 @@ def test_what_cannot_be_asked_ends_the_run(data: Path) -> None:
         usable(path, data)
 
 
+def test_a_check_says_how_many_more_cannot_be_asked(data: Path) -> None:
+    path = question_file(data, row(), *["{broken"] * 8)
+    lines = find_questions(EvaluationSettings(model_path=Path("m"), data_path=data, prompt_path=path)).bad_lines()
+    assert [line.strip().partition(": ")[0] for line in lines] == [
+        *(f"questions.jsonl:{line}" for line in range(2, 7)),
+        "and 3 more",
+    ]
+
+
 def test_pictures_beyond_the_limit_may_be_missing(data: Path) -> None:
     path = question_file(data, row(id="a"), row("./images/gone.png"))
     assert [question.id for question in usable(path, data, limit=1).questions] == ["a"]
