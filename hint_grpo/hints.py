@@ -3,8 +3,9 @@
 Letters: H hint levels (`num_levels`, the paper's M), L reasoning steps of a sample, G completions per group.
 """
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -15,6 +16,14 @@ def num_hint_steps(num_steps: int, level: int, num_levels: int) -> int:
     if not 0 <= level < num_levels:
         raise ValueError(f"level {level} is not one of 0..{num_levels - 1}")
     return num_steps * level // num_levels
+
+
+def num_hint_steps_in_floats(num_steps: int, level: int, num_levels: int) -> int:
+    """int(L * (i / M)), as the authors' released code counts: one less than floor(L * i / M) where rounding falls short.
+
+    The first such case is L = 90 at level 7 of M = 10; up to M = 9 no reasoning of 120 steps or less differs.
+    """
+    return int(num_steps * (level / num_levels))
 
 
 def num_steps_at_ratio(num_steps: int, ratio: float) -> int:
@@ -34,13 +43,28 @@ def hint_at_level(steps: Sequence[str], level: int, num_levels: int) -> str:
     return hint_prefix(steps, num_hint_steps(len(steps), level, num_levels))
 
 
-def chosen_level(accuracy_HG: Sequence[Sequence[float] | None]) -> int:
-    """The lowest level with at least one correct completion; level 0 where no level has one.
+def has_correct(accuracy_G: Sequence[float]) -> bool:
+    """Whether a group has a correct completion: the paper's rule for the level that is trained on."""
+    return any(accuracy == 1.0 for accuracy in accuracy_G)
 
-    `accuracy_HG[h]` holds the accuracy rewards of the whole group at level h; None where the level was not sampled.
+
+def sum_above_zero(rewards_G: Sequence[float]) -> bool:
+    """Whether a group's rewards sum to more than 0: the authors' released rule, by which a format reward can decide.
+
+    `rewards_G` are weighted sums over the reward functions; NaN, where no function gave one, is left out.
     """
-    for level, accuracy_G in enumerate(accuracy_HG):
-        if accuracy_G is not None and any(accuracy == 1.0 for accuracy in accuracy_G):
+    return sum(reward for reward in rewards_G if not math.isnan(reward)) > 0
+
+
+def chosen_level(
+    values_HG: Sequence[Sequence[float] | None], succeeds: Callable[[Sequence[float]], bool] = has_correct
+) -> int:
+    """The lowest level whose group succeeds; level 0 where none does.
+
+    `values_HG[h]` holds what `succeeds` looks at, of the whole group at level h; None where the level was not sampled.
+    """
+    for level, values_G in enumerate(values_HG):
+        if values_G is not None and succeeds(values_G):
             return level
     return 0
 
@@ -58,22 +82,34 @@ class HintLevel:
 class HintPolicy:
     """How much of a reasoning is given (the paper's ablations).
 
-    kind      adaptive: levels 0..M-1, lowest first | fixed: always `ratio` | random: a new ratio each time | none
+    kind         adaptive: levels 0..M-1, lowest first | fixed: always `ratio` | random: a new ratio each time | none
+    counts       exact: floor(L * i / M) | float: the released code's int(L * (i / M))
+    equal_hints  skip: no level that gives the very hint of the one below it | sample: all M levels (the released code)
     """
 
     kind: Literal["adaptive", "fixed", "random", "none"] = "adaptive"
     num_levels: int = 3
     ratio: float = 0.0
+    counts: Literal["exact", "float"] = "exact"
+    equal_hints: Literal["skip", "sample"] = "skip"
+
+    def count(self, num_steps: int, level: int) -> int:
+        """Steps given at a level of adaptive hints."""
+        count_at = num_hint_steps if self.counts == "exact" else num_hint_steps_in_floats
+        return count_at(num_steps, level, self.num_levels)
 
     def levels(self, steps: Sequence[str], *, key: str) -> tuple[HintLevel, ...]:
         """The levels to try for a sample, lowest first; `key` seeds the random ratio (run, step and sample).
 
-        A level that would give the very hint of the one below it is left out: sampling the same prompt again is not a
-        higher level. So a sample with one step has level 0 alone.
+        Sampling the same prompt again is not a higher level, so by default a sample with one step has level 0 alone.
         """
         if self.kind == "adaptive":
-            counts = [num_hint_steps(len(steps), level, self.num_levels) for level in range(self.num_levels)]
-            kept = [level for level, count in enumerate(counts) if level == 0 or count > counts[level - 1]]
+            counts = [self.count(len(steps), level) for level in range(self.num_levels)]
+            kept = [
+                level
+                for level, count in enumerate(counts)
+                if self.equal_hints == "sample" or level == 0 or count > counts[level - 1]
+            ]
             return tuple(HintLevel(level, counts[level], hint_prefix(steps, counts[level])) for level in kept)
         ratio = {"none": 0.0, "fixed": self.ratio, "random": random.Random(key).random()}[self.kind]
         count = num_steps_at_ratio(len(steps), ratio)

@@ -4,6 +4,7 @@
     jsonl.py                        lines -> records; a bad line is noted as file:line and skipped
     llava_cot.py, own_jsonl.py      records -> samples or drops (filters.py names the reasons)
       fill_in.py, multiple_choice.py, answers.py, value_text.py, steps.py     the text work of both
+      released.py                   the rules of the authors' released code, where a run asks for them
       reasoning_length.py           the one filter that needs the model's tokenizer
     dataset.py                      load_training_data: file -> datasets.Dataset on disk, and a DataReport
       cache.py, store.py, report.py

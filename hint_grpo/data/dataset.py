@@ -21,13 +21,14 @@ from hint_grpo.data.llava_cot import GEOMETRY_PREFIXES, LlavaCotReader
 from hint_grpo.data.own_jsonl import OwnReader
 from hint_grpo.data.paths import ImageRoot
 from hint_grpo.data.reasoning_length import without_long_reasoning
-from hint_grpo.data.report import DataReport
-from hint_grpo.data.sample import Sample
+from hint_grpo.data.report import PUBLISHED_FILE, DataReport
+from hint_grpo.data.sample import Rules, Sample
 from hint_grpo.data.store import with_usable_images, write_samples
 from hint_grpo.errors import UserError
 
 LLAVA_COT = "LLaVA-CoT-100k"
-RESPLIT_FILE = "llavacot_geometry.jsonl"
+RESPLIT_FILE = PUBLISHED_FILE
+RESPLIT_URL = f"https://github.com/hqhQAQ/Hint-GRPO/raw/main/data_files/{RESPLIT_FILE}"
 DOWNLOAD_FILE = "train.jsonl"
 
 
@@ -40,15 +41,19 @@ def load_training_data(
     max_reasoning_tokens: int = 512,
     image_prefixes: Sequence[str] | None = None,
     cache_dir: str | Path | None = None,
+    data_rules: Rules = "project",
+    step_rules: Rules = "project",
+    steps_file: str | Path | None = None,
 ) -> tuple[datasets.Dataset, DataReport]:
     """The samples of a training set, and the report on them; raises UserError where there is nothing to train on.
 
     `dataset_name` is "LLaVA-CoT-100k" (the authors' re-split file where it lies in `data_path`, else train.jsonl) or
     the name of a .jsonl file, in `data_path` or absolute. `image_prefixes` choose a part of records in LLaVA-CoT's
     schema: None means the geometry part for LLaVA-CoT-100k and everything for other files; () means everything.
-    Without a `tokenizer` the length of the reasoning is not checked.
+    Without a `tokenizer` the length of the reasoning is not checked. `data_rules` and `step_rules` say how records in
+    LLaVA-CoT's schema are read, `steps_file` which file holds them (a path, or a name in `data_path`).
     """
-    file = training_file(Path(data_path), dataset_name)
+    file = training_file(Path(data_path), dataset_name, steps_file)
     if image_prefixes is None:
         image_prefixes = GEOMETRY_PREFIXES if dataset_name == LLAVA_COT else ()
     settings = {
@@ -59,6 +64,8 @@ def load_training_data(
         "reasoning_checked": tokenizer is not None,
         "tokenizer": _tokenizer_identity(tokenizer),
         "steps_cut_here": RESPLIT_FILE if dataset_name == LLAVA_COT and file.name == DOWNLOAD_FILE else "",
+        "data_rules": data_rules,
+        "step_rules": step_rules,
     }
     build = partial(_build, file=file, settings=settings, tokenizer=tokenizer)
     folder = cached_folder(_cache_folder(cache_dir), cache_key(file, settings), build)
@@ -70,12 +77,14 @@ def load_training_data(
     return dataset, report
 
 
-def training_file(data_path: Path, dataset_name: str) -> Path:
+def training_file(data_path: Path, dataset_name: str, steps_file: str | Path | None = None) -> Path:
     """The file to read; raises UserError with the cure where there is none."""
     if not data_path.is_dir():
         raise UserError(
             f"--data_path {data_path} is not a folder; give the one that holds {DOWNLOAD_FILE} and the images"
         )
+    if steps_file is not None:
+        return _steps_file(data_path, dataset_name, Path(steps_file))
     names = [RESPLIT_FILE, DOWNLOAD_FILE] if dataset_name == LLAVA_COT else [dataset_name]
     if not names[-1].endswith(".jsonl"):
         raise UserError(f"unknown --dataset_name {dataset_name!r}; use {LLAVA_COT} or the name of a .jsonl file")
@@ -85,6 +94,21 @@ def training_file(data_path: Path, dataset_name: str) -> Path:
     raise UserError(
         f"{' or '.join(names)} not found in {data_path}; download Xkev/LLaVA-CoT-100k there, "
         "or name a .jsonl file of your own with --dataset_name"
+    )
+
+
+def _steps_file(data_path: Path, dataset_name: str, steps_file: Path) -> Path:
+    """The file of --steps_file: in the data folder, or where its path says."""
+    if dataset_name != LLAVA_COT:
+        raise UserError(
+            f"--steps_file goes with --dataset_name {LLAVA_COT}, not with {dataset_name}; give one of the two"
+        )
+    for path in (data_path / steps_file, steps_file):
+        if path.is_file():
+            return path
+    raise UserError(
+        f"--steps_file {steps_file} is neither in {data_path} nor a file; the authors publish theirs: "
+        f"curl -L --fail -o {data_path / RESPLIT_FILE} {RESPLIT_URL}"
     )
 
 
@@ -104,7 +128,8 @@ def _build(folder: Path, file: Path, settings: dict[str, Any], tokenizer: Any) -
     """Reads the file; writes samples and report into `folder`."""
     report, ids, root = DataReport(file=file.name, settings=settings), UniqueIds(), ImageRoot(settings["image_root"])
     keep = settings["keep_multiple_choice"]
-    llava = LlavaCotReader(root, ids, tuple(settings["image_prefixes"]), keep)
+    rules = settings["data_rules"], settings["step_rules"]
+    llava = LlavaCotReader(root, ids, tuple(settings["image_prefixes"]), keep, *rules)
     own = OwnReader(root, ids, keep)
     rows = read_jsonl(file, report.bad_lines)
     stream = read_questions(rows, lambda row: (llava if "conversations" in row.record else own)(row), report)

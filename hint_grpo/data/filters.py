@@ -18,6 +18,7 @@ class Filter(StrEnum):
     SPECIAL_TOKEN = "text holds a special token of the model"
     LETTER_WITHOUT_OPTIONS = "answer is a letter, the question has no such option"
     SEVERAL_OPTIONS = "answer names several options"
+    RELEASED_CODE_FAILS = "the released code ends with a KeyError: a letter without such an option"
     NO_NUMBER = "answer holds no number"
     SEVERAL_VALUES = "answer states several values"
     BOUND = "answer states a bound, not a value"

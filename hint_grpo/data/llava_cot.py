@@ -19,7 +19,8 @@ from hint_grpo.data.fill_in import clean_question, fill_in, one_image, refuse_sp
 from hint_grpo.data.filters import Dropped, Filter, Refused
 from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds
 from hint_grpo.data.paths import BadImage, ImageRoot
-from hint_grpo.data.sample import Sample
+from hint_grpo.data.released import released_conclusion, released_fill_in, released_steps
+from hint_grpo.data.sample import Rules, Sample
 from hint_grpo.data.steps import split_steps
 
 GEOMETRY_PREFIXES = ("geoqa+/", "CLEVR_v1.0/")
@@ -37,6 +38,8 @@ class LlavaCotReader:
     ids: UniqueIds
     image_prefixes: tuple[str, ...]
     keep_multiple_choice: bool
+    data_rules: Rules = "project"
+    step_rules: Rules = "project"
 
     def __call__(self, row: Row) -> Iterator[Sample | Dropped]:
         turns = question_turns(row.record)
@@ -70,17 +73,23 @@ class LlavaCotReader:
         reasoning, conclusion = reasoning_and_conclusion(answer)
         if not conclusion:
             raise Refused(Filter.NO_CONCLUSION)
-        question = clean_question(question)
         refuse_special_tokens(question, reasoning, conclusion)
-        question, value = fill_in(question, conclusion, keep_multiple_choice=self.keep_multiple_choice)
+        question, solution = self._question_and_solution(question, answer, conclusion)
         return Sample(
             id=self.ids.claim(turn_id(row, number), row.source),
             image=image,
             question=question,
-            solution=conclusion_value(conclusion) if value is None else value,
-            reasoning_steps=split_steps(reasoning),
+            solution=solution,
+            reasoning_steps=released_steps(reasoning) if self.step_rules == "released" else split_steps(reasoning),
             source=row.source,
         )
+
+    def _question_and_solution(self, question: str, answer: str, conclusion: str) -> tuple[str, str]:
+        keep = self.keep_multiple_choice
+        if self.data_rules == "released":
+            return released_fill_in(question, released_conclusion(answer) or conclusion, keep_multiple_choice=keep)
+        question, value = fill_in(clean_question(question), conclusion, keep_multiple_choice=keep)
+        return question, conclusion_value(conclusion) if value is None else value
 
 
 def turn_id(row: Row, number: int) -> str:

@@ -24,7 +24,7 @@ from hint_grpo.data.paths import BadImage
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
 from hint_grpo.families import Family, family_of
-from hint_grpo.hints import HintPolicy, hint_at_level
+from hint_grpo.hints import HintPolicy, hint_prefix
 from hint_grpo.machine import available_cores
 from hint_grpo.prompts import Message, begun_turn, evaluation_messages, question_with_hint, training_messages
 from hint_grpo.scoring import can_read, score
@@ -80,7 +80,7 @@ def without_skipped(dataset: Dataset, report: PreflightReport) -> Dataset:
 def hint_texts(steps: Sequence[str], policy: HintPolicy) -> list[str]:
     """The hint of every level; for a ratio drawn anew each time, the longest that can be drawn."""
     if policy.kind == "adaptive":
-        return [hint_at_level(steps, level, policy.num_levels) for level in range(policy.num_levels)]
+        return [hint_prefix(steps, policy.count(len(steps), level)) for level in range(policy.num_levels)]
     if policy.kind == "random":
         policy = HintPolicy("fixed", 1, 0.999999)
     return [level.text for level in policy.levels(steps, key="")]

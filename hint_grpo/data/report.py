@@ -8,6 +8,10 @@ from hint_grpo.data.filters import IMAGE_FILTERS, Filter
 from hint_grpo.data.jsonl import Noted
 from hint_grpo.hints import num_hint_steps
 
+PUBLISHED_FILE = "llavacot_geometry.jsonl"
+PUBLISHED_KEPT, PUBLISHED_SAMPLES = 7_840, 7_616
+"""Samples of the authors' file after their filters, and after their length filter (512 tokens or more: 224)."""
+
 
 @dataclass
 class DataReport:
@@ -36,6 +40,17 @@ class DataReport:
         """What a run cannot use although it was meant to: bad lines and bad images."""
         return self.bad_lines.count + self.dropped(IMAGE_FILTERS)
 
+    def against_published(self) -> str:
+        """One line that compares the counts with those of the authors' released code; pictures are not looked at there."""
+        later = (Filter.IMAGE_MISSING, Filter.IMAGE_EMPTY, Filter.IMAGE_UNREADABLE, Filter.REASONING_TOO_LONG)
+        kept = self.questions - self.dropped(set(Filter) - set(later))
+        samples = kept - self.dropped([Filter.REASONING_TOO_LONG])
+        return (
+            f"  the authors' released code keeps {PUBLISHED_KEPT:,} samples, {PUBLISHED_SAMPLES:,} after its length "
+            f"filter; here {kept:,} ({_difference(kept, PUBLISHED_KEPT)}) and {samples:,} "
+            f"({_difference(samples, PUBLISHED_SAMPLES)})"
+        )
+
     def never_hinted(self, num_levels: int) -> int:
         """Samples without a hint at any of `num_levels` levels: those with no step, and those with a single one."""
         return sum(
@@ -61,6 +76,8 @@ class DataReport:
                 lines += [f"  {title}: {noted.count:,}", *noted.lines()]
         if not self.settings.get("reasoning_checked", True):
             lines.append("  reasoning length was not checked: no tokenizer was given")
+        if self.file == PUBLISHED_FILE or self.settings.get("data_rules") == "released":
+            lines.append(self.against_published())
         if self.samples_by_steps:
             lines.append(f"  samples by number of steps: {histogram(self.samples_by_steps)}")
         if num_levels:
@@ -84,6 +101,10 @@ def histogram(counts: dict[int, int], most: int = 12) -> str:
     shown = [f"{value}: {count:,}" for value, count in sorted(counts.items()) if value <= most]
     beyond = sum(count for value, count in counts.items() if value > most)
     return ", ".join([*shown, f"more than {most}: {beyond:,}"] if beyond else shown)
+
+
+def _difference(count: int, published: int) -> str:
+    return "equal" if count == published else f"{abs(count - published):,} {'more' if count > published else 'fewer'}"
 
 
 def _places(noted: Noted) -> str:

@@ -1,6 +1,10 @@
 """What every reader of training data produces."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Rules = Literal["project", "released"]
+"""By whose rules a record is read or a reasoning cut: this project's, or the authors' released code's (released.py)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,11 @@ the others do, and a prompt that has succeeded costs nothing more.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from hint_grpo.hints import chosen_level
+from hint_grpo.hints import chosen_level, has_correct, sum_above_zero
+from hint_grpo.ledger import weighted_rewards
 from hint_grpo.rollout.types import Group, Rollout, RolloutBackend, Sampled, Turn
 
 Judge = Callable[[Turn, list[Sampled]], Group]
@@ -20,18 +23,44 @@ def turn_seed(run_seed: int, step: int, sample_id: str, level: int) -> int:
     return int.from_bytes(digest, "big") >> 33  # 31 bits: every sampler takes them
 
 
-def choose(groups: dict[int, Group]) -> int:
-    """The lowest level with a correct completion, else the lowest sampled (level 0). Accuracy alone decides."""
-    levels = sorted(groups)
-    return levels[chosen_level([groups[level].accuracy_G for level in levels])]
+@dataclass(frozen=True, slots=True)
+class LevelRule:
+    """When a level is enough: `succeeds(values(group))`. The lowest such level is trained on."""
+
+    values: Callable[[Group], Sequence[float]]
+    succeeds: Callable[[Sequence[float]], bool]
+
+    @classmethod
+    def named(cls, name: Literal["accuracy", "summed_rewards"], weights_F: Sequence[float]) -> "LevelRule":
+        """accuracy: one correct completion (the paper) | summed_rewards: rewards that sum to more than 0 (released)."""
+        if name == "accuracy":
+            return ACCURACY
+        return cls(lambda group: weighted_rewards(group, weights_F), sum_above_zero)
+
+    def __call__(self, group: Group) -> bool:
+        return self.succeeds(self.values(group))
+
+    def choose(self, groups: dict[int, Group]) -> int:
+        """The lowest level that succeeded, else the lowest sampled (level 0)."""
+        levels = sorted(groups)
+        return levels[chosen_level([self.values(groups[level]) for level in levels], self.succeeds)]
+
+
+ACCURACY = LevelRule(lambda group: group.accuracy_G, has_correct)
 
 
 def roll_out(
-    turns_BH: Sequence[Sequence[Turn]], backend: RolloutBackend, judge: Judge, *, num_generations: int, lazy: bool
+    turns_BH: Sequence[Sequence[Turn]],
+    backend: RolloutBackend,
+    judge: Judge,
+    *,
+    num_generations: int,
+    lazy: bool,
+    rule: LevelRule = ACCURACY,
 ) -> list[Rollout]:
-    """Samples each prompt's turns (lowest level first) until one group has a correct completion.
+    """Samples each prompt's turns (lowest level first) until one group is enough by `rule`.
 
-    `lazy` samples level i+1 only for prompts without a correct completion so far; otherwise all levels go out at once.
+    `lazy` samples level i+1 only for prompts where no level was enough so far; otherwise all levels go out at once.
     """
     rollouts = [Rollout() for _ in turns_BH]
 
@@ -39,7 +68,7 @@ def roll_out(
         rollout, turns_H = rollouts[turn.index], turns_BH[turn.index]
         group = judge(turn, completions)
         rollout.groups[turn.hint.level] = group
-        if not lazy or any(accuracy == 1.0 for accuracy in group.accuracy_G):
+        if not lazy or rule(group):
             return []
         return turns_H[len(rollout.groups) : len(rollout.groups) + 1]
 
@@ -48,5 +77,5 @@ def roll_out(
         backend.run(first, num_generations, on_group)
     for rollout in rollouts:
         rollout.groups = dict(sorted(rollout.groups.items()))
-        rollout.chosen = choose(rollout.groups)
+        rollout.chosen = rule.choose(rollout.groups)
     return rollouts

@@ -1,6 +1,6 @@
 """The answer checker of training and evaluation, and the rewards built on it. Light to import: no torch, no sympy.
 
-score(completion, gold, protocol="strict")   1.0 or 0.0; see `checker.py` for the two protocols
+score(completion, gold, protocol="strict")   1.0 or 0.0; see `checker.py` for the protocols
 extract_answer(completion)                   what stands in the last closed <answer>
 is_well_formatted(completion, begun)         one <think>...</think>, then one <answer>...</answer>
 can_read(gold)                               whether `strict` can read a ground truth as a value

@@ -4,6 +4,9 @@
           value.
 `paper`   math_verify over the whole completion, as the paper's numbers were made: a value that stands elsewhere in the
           completion counts too, and of a ground truth such as 2√{3} only the 2 is looked at.
+`released` the reward of the authors' released training code (`released.py`): math_verify over the whole completion,
+          with the completion first, then equality of the text in `<answer>`.
+`released_evaluation`   their evaluation: `paper` with the completion first.
 
 Comparisons run in worker processes (`pool.py`), so they are bounded in time and memory on any thread and in any
 process. Plain numbers are compared here: with the workers' result, but without the trip.
@@ -20,11 +23,12 @@ from hint_grpo.scoring import pool
 from hint_grpo.scoring.answers import extract_answer
 from hint_grpo.scoring.markup import plain_markup
 from hint_grpo.scoring.reading import MAX_CHARACTERS, Reading, read
+from hint_grpo.scoring.released import same_answer_text
 from hint_grpo.scoring.statistics import count
 from hint_grpo.scoring.units import conversion
 from hint_grpo.scoring.values import Value
 
-PROTOCOLS = ("strict", "paper")
+PROTOCOLS = ("strict", "paper", "released", "released_evaluation")
 
 # Far beyond any completion; bounds what travels to a worker.
 _MAX_TEXT = 1_000_000
@@ -48,18 +52,31 @@ def score(completion: str, gold: str, protocol: str = "strict") -> float:
         count("oversized")
         return 0.0
     try:
-        if protocol == "paper":
-            return float(_verdict(json.dumps({"completion": completion, "gold": gold})))
-        return float(_strict(completion, gold))
+        right = _strict(completion, gold) if protocol == "strict" else _whole(completion, gold, protocol)
     except pool.WorkerFailure as failure:
         count(failure.kind)
-        return 0.0
+        right = False
+    return float(right or (protocol == "released" and same_answer_text(completion, gold)))
+
+
+def is_latex(text: str) -> bool:
+    """Whether math_verify reads LaTeX mathematics in a text; False, and counted, where it fails or takes too long."""
+    try:
+        return _verdict(json.dumps({"latex": text}))
+    except pool.WorkerFailure as failure:
+        count(failure.kind)
+        return False
 
 
 def check_protocol(protocol: str) -> None:
     """UserError where `protocol` is not one of `PROTOCOLS`."""
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown scoring protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
+
+
+def _whole(completion: str, gold: str, protocol: str) -> bool:
+    request = {"completion": completion, "gold": gold, "completion_first": protocol != "paper"}
+    return _verdict(json.dumps(request))
 
 
 @lru_cache(maxsize=1024)  # the completions of a group repeat each other; failures are exceptions and are not kept

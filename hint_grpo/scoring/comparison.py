@@ -44,17 +44,24 @@ def _with_prepared_names() -> Any:
 
 
 def decide(request: dict[str, Any]) -> bool:
-    """The verdict on a request of `checker.py`: a whole completion (`paper`), or a list of comparisons (`strict`)."""
+    """The verdict on a request of `checker.py`: a whole completion (`paper`, `released`), whether a text holds LaTeX, or
+    a list of comparisons (`strict`).
+    """
     if "completion" in request:
-        return _paper(request["gold"], request["completion"])
+        return _whole(request["gold"], request["completion"], completion_first=request.get("completion_first", False))
+    if "latex" in request:
+        return bool(_parsed(request["latex"], _LATEX))
     return any(_holds(comparison) for comparison in request["any"])
 
 
-def _paper(gold: str, completion: str) -> bool:
-    """The paper's protocol: `verify(gold, answer)`, in that order, on all that math_verify finds in the completion."""
+def _whole(gold: str, completion: str, *, completion_first: bool) -> bool:
+    """`verify(gold, answer)` (the paper's protocol) on all that math_verify finds in the completion, or the other way
+    round (the released code's; verify is not symmetric).
+    """
     # Where no LaTeX pattern can match, trying them is most of the cost of prose.
     latex = any(opening in completion for opening in _LATEX_OPENINGS)
-    return _equal(_parsed(gold, _BOTH), _parsed(completion, _BOTH if latex else _EXPRESSIONS))
+    pair = _parsed(gold, _BOTH), _parsed(completion, _BOTH if latex else _EXPRESSIONS)
+    return _equal(*(reversed(pair) if completion_first else pair))
 
 
 def _holds(comparison: dict[str, Any]) -> bool:

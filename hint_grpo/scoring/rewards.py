@@ -12,6 +12,7 @@ from hint_grpo.prompts import THINK_OPEN
 from hint_grpo.scoring import pool
 from hint_grpo.scoring.answers import is_well_formatted
 from hint_grpo.scoring.checker import check_protocol, score
+from hint_grpo.scoring.released import has_released_format
 
 RewardFunction = Callable[..., list[float]]
 
@@ -24,7 +25,7 @@ def make_reward(name: str, protocol: str = "strict") -> RewardFunction:
     if name == "accuracy":
         return _accuracy_reward(protocol)
     if name == "format":
-        return _format_reward()
+        return _released_format_reward() if protocol == "released" else _format_reward()
     raise UserError(f"unknown reward {name!r}: use one of {', '.join(REWARD_NAMES)}")
 
 
@@ -41,5 +42,12 @@ def _format_reward() -> RewardFunction:
     def format(completions: list[str], begun: list[str] | None = None, **columns: Any) -> list[float]:
         begun = begun or [THINK_OPEN] * len(completions)
         return [float(is_well_formatted(text, start)) for text, start in zip(completions, begun, strict=True)]
+
+    return format
+
+
+def _released_format_reward() -> RewardFunction:
+    def format(completions: list[str], **columns: Any) -> list[float]:
+        return [float(has_released_format(text)) for text in completions]
 
     return format

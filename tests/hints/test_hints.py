@@ -12,7 +12,9 @@ from hint_grpo.hints import (
     hint_at_level,
     hint_prefix,
     num_hint_steps,
+    num_hint_steps_in_floats,
     num_steps_at_ratio,
+    sum_above_zero,
 )
 
 STEPS = ("One.", "Two.", "Three.", "Four.", "Five.")
@@ -94,3 +96,26 @@ def test_pure_modules_import_without_the_heavy_stack(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'vllm', 'trl') if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"
+
+
+def test_counts_in_floats_fall_short_where_the_released_code_does():
+    # 90 * 0.7 is 62.99999999999999
+    assert (num_hint_steps(90, 7, 10), num_hint_steps_in_floats(90, 7, 10)) == (63, 62)
+    same = [(steps, level, num) for num in range(1, 10) for level in range(num) for steps in range(121)]
+    assert all(num_hint_steps(*case) == num_hint_steps_in_floats(*case) for case in same)
+    policy = HintPolicy("adaptive", 10, counts="float")
+    assert policy.levels(["A."] * 90, key="")[7].num_steps == 62
+
+
+def test_equal_hints_may_be_sampled_at_every_level():
+    levels = HintPolicy("adaptive", 3, equal_hints="sample").levels(("A.", "B."), key="")
+    assert [(level.level, level.num_steps) for level in levels] == [(0, 0), (1, 0), (2, 1)]
+    assert len(HintPolicy("adaptive", 2, equal_hints="sample").levels((), key="")) == 2
+
+
+def test_level_of_summed_rewards():
+    # half a point is above 0; a level with nothing known is not; NaN is left out of a sum
+    nan = float("nan")
+    assert chosen_level([[0, 0], [0.5, nan], [1, 1]], sum_above_zero) == 1
+    assert chosen_level([[0, 0], [nan, nan], None, [1, -1]], sum_above_zero) == 0
+    assert chosen_level([[0, 0], [0.5, nan], [1, 1]]) == 2

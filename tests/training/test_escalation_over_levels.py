@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from hint_grpo.hints import HintLevel
-from hint_grpo.rollout.escalation import roll_out, turn_seed
+from hint_grpo.rollout.escalation import LevelRule, roll_out, turn_seed
 from hint_grpo.rollout.types import EncodedPrompt, Group, Sampled, Turn
 
 PROMPT = EncodedPrompt(messages=[], ids=[1], short_ids=[1], image=None, image_inputs={})
@@ -85,3 +85,20 @@ def test_seed_depends_on_run_step_sample_and_level_alone():
     assert len(seeds) == 16
     assert turn_seed(42, 7, "a", 1) == turn_seed(42, 7, "a", 1)
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+@pytest.mark.parametrize("lazy", [True, False], ids=["lazy", "eager"])
+def test_summed_rewards_stop_at_any_reward(lazy):
+    """Level 1 earns the format reward alone, level 2 is correct: the released rule stops at 1, the paper's goes on to 2."""
+
+    def judge(turn, completions):
+        rows = {0: [[0.0, 0.0]] * 2, 1: [[0.0, 1.0], [0.0, 0.0]], 2: [[1.0, 0.0], [0.0, 0.0]]}[turn.hint.level]
+        return Group(turn, completions, ["", ""], [accuracy for accuracy, _ in rows], rows)
+
+    def chosen(rule):
+        (rollout,) = roll_out([make_turns(0, 3)], Scripted(), judge, num_generations=2, lazy=lazy, rule=rule)
+        return rollout.chosen, len(rollout.groups)
+
+    assert chosen(LevelRule.named("summed_rewards", [1.0, 1.0])) == (1, 2 if lazy else 3)
+    assert chosen(LevelRule.named("accuracy", [1.0, 1.0])) == (2, 3)
+    assert chosen(LevelRule.named("summed_rewards", [1.0, 0.0])) == (2, 3)  # a reward of weight 0 does not count
