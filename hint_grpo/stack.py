@@ -6,6 +6,8 @@ Its import does the work (once per process), because every one of these is read 
   does not exist", and transformers' Qwen processors need it. Declaring the two operators it looks up is enough.
 - vLLM on CPU keeps a core for itself and sizes its cache by the machine; on a small machine both cost more than they give.
 - The engine has to live in this process: the trainer hands it weights, and paired decoding steps it by hand.
+- torchrun gives each process one CPU thread, and the optimizer of ZeRO offload runs on the CPU. libgomp reads
+  OMP_NUM_THREADS when a library brings it in, as DeepSpeed's compiled optimizer may.
 """
 
 import importlib.util
@@ -15,7 +17,7 @@ import warnings
 
 import torch
 
-from hint_grpo.machine import available_cores
+from hint_grpo.machine import available_cores, torchrun_chose_threads
 
 HAS_CUDA = torch.cuda.is_available()
 
@@ -33,6 +35,14 @@ def _cure_torchvision() -> None:
             torch.library.define(
                 f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             )
+
+
+def _share_the_cores() -> None:
+    """Gives each process of this node an equal share of the cores, unless the user has set OMP_NUM_THREADS."""
+    if torchrun_chose_threads():
+        threads = max(1, len(available_cores()) // int(os.environ["LOCAL_WORLD_SIZE"]))
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
 
 
 def _set_defaults(**variables: str) -> None:
@@ -55,6 +65,7 @@ if not HAS_CUDA:
         VLLM_CPU_NUM_OF_RESERVED_CPU="0",
         VLLM_CPU_KVCACHE_SPACE="1",
     )
+_share_the_cores()
 _cure_torchvision()
 # Of no use to a user, printed at every collective and every loader.
 warnings.filterwarnings("ignore", category=FutureWarning, message=r"`torch\.distributed")

@@ -2,6 +2,8 @@
 # The settings that all runs of the paper share (8 GPUs: 7 train under ZeRO-3 with offload, 1 serves vLLM).
 # Called by the scripts beside it: paper_run.sh MODEL_FOLDER RUN_NAME [flags of train_model.py]
 # DATA: folder of LLaVA-CoT-100k. MODELS: folder that holds the downloaded models. OUT: where runs go (default: output).
+# CPU threads, which the optimizer of ZeRO offload needs: train_model.py gives each process its share of the cores (torchrun announces
+# one), unless OMP_NUM_THREADS is set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 model=$1 run=$2

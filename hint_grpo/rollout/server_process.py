@@ -15,6 +15,7 @@ from pathlib import Path
 
 import requests
 
+from hint_grpo.machine import torchrun_chose_threads
 from hint_grpo.rollout.ports import free_port
 
 PROGRESS_S = 10.0
@@ -23,6 +24,11 @@ NOT_THE_SERVERS = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME",
     "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_DEEPSPEED", "VLLM_ENABLE_V1_MULTIPROCESSING",
 )  # fmt: skip
+
+
+def not_the_servers() -> tuple[str, ...]:
+    """The variables to leave out: also a rank's share of the cores, but not OMP_NUM_THREADS as the user has set it."""
+    return (*NOT_THE_SERVERS, "OMP_NUM_THREADS") if torchrun_chose_threads() else NOT_THE_SERVERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +74,7 @@ class ServerProcess:
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
         serve = [sys.executable, "-m", "hint_grpo.rollout.serve", *settings.arguments(port)]
-        environment = {name: value for name, value in os.environ.items() if name not in NOT_THE_SERVERS}
+        environment = {name: value for name, value in os.environ.items() if name not in not_the_servers()}
         environment = {name: value for name, value in environment.items() if not name.startswith("TORCHELASTIC")}
         root = str(Path(__file__).parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))

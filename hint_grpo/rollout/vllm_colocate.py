@@ -53,7 +53,7 @@ class ColocatedVLLM(VLLMGeneration):
         )
 
     def _init_vllm(self) -> None:
-        with self._launcher_variables():
+        with self._engine_variables(), threads_kept():
             self.llm = LLM(
                 model=self.model.name_or_path,
                 dtype=str(self.model.dtype).removeprefix("torch."),
@@ -81,11 +81,15 @@ class ColocatedVLLM(VLLMGeneration):
         # vLLM comes up at its own pace on every rank; DeepSpeed hangs when the ranks drift apart here.
         self.accelerator.wait_for_everyone()
 
-    def _launcher_variables(self) -> AbstractContextManager[None]:
+    def _engine_variables(self) -> AbstractContextManager[None]:
         """torchrun's variables, which the external launcher reads; a run without torchrun has them for this long only.
 
         Processes that it starts later would take them for their own. A lone process meets nobody: it gets a port of its
         own, so that two runs on one machine do not collide on 29500.
+
+        An engine that sleeps uses vLLM's V1 model runner. V2 makes its input buffers while it loads the model, in the
+        memory that sleep level 2 discards, and vLLM restores only the model's registered buffers: a CUDA graph would
+        read the padding of the mrope positions as it finds it, and index out of bounds. V1 makes them outside.
         """
         place = {
             "rank": self.accelerator.process_index,
@@ -94,6 +98,8 @@ class ColocatedVLLM(VLLMGeneration):
         }
         if self.accelerator.num_processes == 1:
             place |= {"master_addr": "127.0.0.1", "master_port": free_port()}
+        if self.enable_sleep_mode:
+            place["VLLM_USE_V2_MODEL_RUNNER"] = 0
         return patch_environment(**place)
 
     def _sleep(self) -> None:
@@ -109,16 +115,15 @@ class ColocatedVLLM(VLLMGeneration):
         if self.enable_sleep_mode:
             torch.cuda.empty_cache()
             self.llm.wake_up(tags=["weights"])
-        runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
-        weights = self._iter_named_params()
-        if self._dist.is_zero3:
-            # A gathered parameter is freed when the walk goes on; vLLM keeps what it is given until a layer is whole.
-            weights = ((name, parameter.detach().clone()) for name, parameter in weights)
-        runner.reload_weights(weights_iterator=weights)
-        repack_tied_head(runner.get_model())
+        worker = self.llm.llm_engine.model_executor.driver_worker
+        # vLLM keeps what it is given until a layer is complete. Under ZeRO-3 the walk frees each parameter behind itself,
+        # which gives the parameter other data: the gathered tensor lives for as long as vLLM holds it.
+        worker.reload_weights(weights_iterator=self._iter_named_params())
+        repack_tied_head(worker.get_model())
         # Both hold what the old weights made. The reload empties the worker's half of the picture cache; without the
         # scheduler's half, a picture seen before would be looked for and not found.
-        self.llm.reset_prefix_cache()
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError("vLLM could not drop the prefix cache of the old weights: requests are still in flight")
         self.llm.llm_engine.reset_encoder_cache()
         self._llm_weights_sleeping = False
 
@@ -127,6 +132,7 @@ class ColocatedVLLM(VLLMGeneration):
         if self.enable_sleep_mode:
             if self._llm_weights_sleeping:
                 self.sync_weights()
+            torch.cuda.empty_cache()  # what gathering the weights has left behind; older vLLM does not do it on waking
             self.llm.wake_up(tags=["kv_cache"])
         yield
         if self.enable_sleep_mode:
@@ -170,6 +176,18 @@ class ColocatedVLLM(VLLMGeneration):
             "prompt_token_ids": turn.prompt.short_ids + turn.begun_ids,
             "multi_modal_data": {"image": turn.prompt.image},
         }
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """torch's number of CPU threads outlives the block. vLLM sets it to one for serving, but the optimizer of ZeRO offload
+    runs in this process, on the CPU. vLLM's CPU build replaces `torch.set_num_threads` by a stub as well."""
+    set_num_threads, num_threads = torch.set_num_threads, torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads = set_num_threads
+        torch.set_num_threads(num_threads)
 
 
 def _sampled(completion: Any) -> Sampled:

@@ -13,6 +13,7 @@ from hint_grpo.command_line import LORA_TARGETS
 from hint_grpo.health import GapWatch, TrainingStopped
 
 pytest.importorskip("vllm")
+from hint_grpo.rollout.vllm_colocate import threads_kept
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,35 @@ def test_the_launcher_variables_of_the_engine_are_gone_afterwards(trainer):
     """A training run that this process started would take them for its own and meet the engine's port."""
     assert trainer.vllm_generation.llm
     assert not {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} & os.environ.keys()
+
+
+def test_the_trainers_threads_are_its_own(trainer):
+    """Built into this process, vLLM's CPU engine leaves a `torch.set_num_threads` that does nothing."""
+    assert trainer.vllm_generation.llm
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    assert torch.get_num_threads() == before + 1
+    torch.set_num_threads(before)
+
+
+def test_threads_are_given_back_when_vllm_sets_them_to_one(monkeypatch):
+    """As its GPU worker does at the end of loading; here its very function, as the CPU worker's stub keeps it from it."""
+    from vllm.utils.torch_utils import set_torch_threads_for_runtime
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    with threads_kept():
+        set_torch_threads_for_runtime()
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)
+
+
+def test_a_prefix_cache_that_stays_is_an_error(trainer, monkeypatch):
+    monkeypatch.setattr(trainer.vllm_generation.llm, "reset_prefix_cache", lambda: False)
+    with pytest.raises(RuntimeError, match="prefix cache of the old weights"):
+        trainer.vllm_generation.sync_weights()
 
 
 def test_stale_weights_would_be_seen(trainer, samples):
