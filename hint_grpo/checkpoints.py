@@ -13,7 +13,7 @@ import json
 import math
 import os
 import shutil
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,9 @@ class RunIdentity:
     num_groups: int
     hint_ratio: float | None
     hint_injection: str
+    level_rule: str = "accuracy"
+    equal_hints: str = "skip"
+    hint_counts: str = "exact"
 
     @classmethod
     def of(cls, dataset: Dataset, args: Any) -> "RunIdentity":
@@ -77,13 +80,18 @@ class RunIdentity:
             num_groups=args.num_groups,
             hint_ratio=args.hint_ratio,
             hint_injection=args.hint_injection,
+            level_rule=args.level_rule,
+            equal_hints=args.equal_hints,
+            hint_counts=args.hint_counts,
         )
 
     def differences(self, written: dict[str, Any]) -> list[str]:
+        # A checkpoint from before a field was added was written by a run with that field's default.
+        there = {field.name: field.default for field in fields(self) if field.default is not MISSING} | written
         return [
-            f"{field.name} {written.get(field.name)} there, {getattr(self, field.name)} here"
+            f"{field.name} {there.get(field.name)} there, {getattr(self, field.name)} here"
             for field in fields(self)
-            if written.get(field.name) != getattr(self, field.name)
+            if there.get(field.name) != getattr(self, field.name)
         ]
 
 

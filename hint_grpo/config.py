@@ -39,9 +39,30 @@ class ScriptArguments:
         default_factory=lambda: ["accuracy"],
         metadata={"help": "Rewards, added up: " + ", ".join(REWARD_NAMES) + ". Accuracy alone decides the hint level."},
     )
-    scorer: Literal["strict", "paper"] = field(
+    scorer: Literal["strict", "paper", "released"] = field(
         default="strict",
-        metadata={"help": "strict: only the last <answer> counts; paper: math_verify over the whole completion."},
+        metadata={
+            "help": "strict: only the last <answer> counts; paper: math_verify over the whole completion; released: the "
+            "rewards of the authors' released code."
+        },
+    )
+    data_rules: Literal["project", "released"] = field(
+        default="project",
+        metadata={
+            "help": "How questions and solutions are read and filtered: this project's rules or the released code's."
+        },
+    )
+    step_rules: Literal["project", "released"] = field(
+        default="project",
+        metadata={
+            "help": "How a reasoning is cut into steps: this project's rules or the released code's (Step k alone)."
+        },
+    )
+    steps_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "File with re-split reasonings, in --data_path or a path. Default: llavacot_geometry.jsonl there."
+        },
     )
     keep_multiple_choice: bool = field(
         default=False, metadata={"help": "Ablation: leave multiple-choice questions as they are."}
@@ -141,6 +162,21 @@ class HintGRPOConfig(GRPOConfig):
     hint_injection: Literal["answer", "query"] = field(
         default="answer", metadata={"help": "The hint begins the model's answer (the method) or ends the question."}
     )
+    level_rule: Literal["accuracy", "summed_rewards"] = field(
+        default="accuracy",
+        metadata={
+            "help": "The lowest level trained on: with a correct completion, or (released code) with rewards that sum to "
+            "more than 0."
+        },
+    )
+    equal_hints: Literal["skip", "sample"] = field(
+        default="skip",
+        metadata={"help": "A level with the very hint of the one below: skip it, or sample it again (released code)."},
+    )
+    hint_counts: Literal["exact", "float"] = field(
+        default="exact",
+        metadata={"help": "Steps of level i: floor(L*i/M), or the released code's int(L*(i/M)). Equal up to M = 9."},
+    )
     escalation: Literal["lazy", "eager"] = field(
         default="lazy",
         metadata={"help": "lazy: a level only where the one below failed; eager: all levels in one call."},
@@ -237,7 +273,7 @@ class HintGRPOConfig(GRPOConfig):
     @property
     def policy(self) -> HintPolicy:
         levels = self.num_groups if self.hint_policy == "adaptive" else 1
-        return HintPolicy(self.hint_policy, levels, self.hint_ratio or 0.0)
+        return HintPolicy(self.hint_policy, levels, self.hint_ratio or 0.0, self.hint_counts, self.equal_hints)
 
 
 def num_local_processes() -> int:

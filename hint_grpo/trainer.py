@@ -39,7 +39,7 @@ from hint_grpo.families import WithRows, rows_left_out, vision_token_ids
 from hint_grpo.health import GapWatch, RewardWatch, warn
 from hint_grpo.prompts import Message
 from hint_grpo.rollout.encode import PromptEncoder
-from hint_grpo.rollout.escalation import roll_out
+from hint_grpo.rollout.escalation import LevelRule, roll_out
 from hint_grpo.rollout.hf import TransformersBackend
 from hint_grpo.rollout.judge import Judge, RewardFunction
 from hint_grpo.rollout.prompting import TurnBuilder, length_limits, usable_turns
@@ -104,6 +104,7 @@ class HintGRPOTrainer(GRPOTrainer):
         self._samples = train_dataset
         self._saving = False
         self.limits = length_limits(self.model.config, args)
+        self.level_rule = LevelRule.named(args.level_rule, self.reward_weights.tolist())
         self.judge = Judge(self.reward_funcs, accuracy, self.encoder.decode)
         self.turn_builder = TurnBuilder(
             self.encoder,
@@ -316,6 +317,7 @@ def _completions_of_rollouts(prompts: list[Any], trainer: HintGRPOTrainer) -> di
             trainer.judge_group,
             num_generations=trainer.num_generations,
             lazy=trainer.args.escalation == "lazy",
+            rule=trainer.level_rule,
         )
     result: dict[str, list[Any]] = {"prompt_ids": [], "completion_ids": [], "logprobs": [], "env_mask": []}
     for group in (rollout.group for rollout in trainer.rollouts):

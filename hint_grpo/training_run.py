@@ -56,6 +56,9 @@ def load_data(script: ScriptArguments, training: HintGRPOConfig, processor: Any)
             tokenizer=processor.tokenizer,
             keep_multiple_choice=script.keep_multiple_choice,
             image_prefixes=None if script.image_prefixes is None else tuple(script.image_prefixes),
+            data_rules=script.data_rules,
+            step_rules=script.step_rules,
+            steps_file=script.steps_file,
         )
 
 

@@ -1,6 +1,7 @@
 """What a checkpoint says about its run, which ones are refused, and the rollouts that wait in it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -93,6 +94,19 @@ def test_other_data_or_settings_are_refused_by_name(checkpoint):
     with pytest.raises(UserError, match=r"data e there, d here; num_processes 7 there, 2 here.*--resume_anyway true"):
         check_resumable(checkpoint, IDENTITY, anyway=False, deepspeed=False)
     check_resumable(checkpoint, IDENTITY, anyway=True, deepspeed=False)
+
+
+def test_another_level_rule_is_refused_and_an_older_checkpoint_has_the_default(checkpoint):
+    released = replace(IDENTITY, level_rule="summed_rewards", equal_hints="sample")
+    with pytest.raises(UserError, match=r"level_rule accuracy there, summed_rewards here; equal_hints skip there"):
+        check_resumable(checkpoint, released, anyway=False, deepspeed=False)
+    written = json.loads((checkpoint / checkpoints.IDENTITY_FILE).read_text())
+    for name in ("level_rule", "equal_hints", "hint_counts"):
+        del written[name]
+    (checkpoint / checkpoints.IDENTITY_FILE).write_text(json.dumps(written))
+    check_resumable(checkpoint, IDENTITY, anyway=False, deepspeed=False)
+    with pytest.raises(UserError, match="level_rule accuracy there"):
+        check_resumable(checkpoint, released, anyway=False, deepspeed=False)
 
 
 def test_weights_alone_are_refused(checkpoint):
