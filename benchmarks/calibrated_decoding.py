@@ -162,7 +162,6 @@ def load_paper(arguments: argparse.Namespace) -> Callable[..., Tokens]:
     """Doubled static batches in the order of the questions; every row runs until the last of its batch has ended."""
     from hint_grpo.calibration.hf import HfDecoder
     from hint_grpo.calibration.load import load_decoder
-    from hint_grpo.calibration.questions import open_picture
     from hint_grpo.prompts import evaluation_messages
 
     ours = load_decoder(arguments.model_path, backend="hf", dtype=arguments.dtype)
@@ -183,7 +182,7 @@ def load_paper(arguments: argparse.Namespace) -> Callable[..., Tokens]:
         ]
         inputs = processor(
             text=texts,
-            images=[open_picture(request) for request in requests],
+            images=[ours.encoder.picture(request) for request in requests],
             padding=True,
             padding_side="left",
             return_tensors="pt",

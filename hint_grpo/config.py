@@ -188,6 +188,13 @@ class HintGRPOConfig(GRPOConfig):
     max_pixels: int | None = field(
         default=None, metadata={"help": "Larger pictures are scaled down to this many pixels."}
     )
+    picture_processing: Literal["processor", "qwen_vl_utils"] = field(
+        default="processor",
+        metadata={
+            "help": "qwen_vl_utils: vLLM gets pictures resized by that library, as in the authors' code; the policy's forward "
+            "pass gets them as they are. processor: both as they are."
+        },
+    )
     resume_anyway: bool = field(
         default=False,
         metadata={

@@ -83,7 +83,7 @@ class HintGRPOTrainer(GRPOTrainer):
         server: ServerProcess | None = None,
         **kwargs: Any,
     ) -> None:
-        self.encoder = PromptEncoder(processing_class)
+        self.encoder = PromptEncoder(processing_class, args.picture_processing)
         if args.use_vllm and not self.encoder.family.in_vllm:
             raise UserError("vLLM does not have this model's family: take --use_vllm false")
         self.left_out: dict[str, torch.Tensor] = {}  # picture inputs that TRL does not hand on, a row per completion

@@ -15,6 +15,7 @@ from hint_grpo.callbacks import CleanStart, LogFile, StageTimes, Watched
 from hint_grpo.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
 from hint_grpo.config import HintGRPOConfig, ScriptArguments
 from hint_grpo.data.dataset import DataReport, load_training_data
+from hint_grpo.data.pictures import Pictures
 from hint_grpo.data.preflight import preflight, without_skipped
 from hint_grpo.errors import UserError
 from hint_grpo.plots import plot_utilization
@@ -44,6 +45,7 @@ def load_processor(model: ModelConfig, training: HintGRPOConfig) -> Any:
         raise UserError(f"--model_name_or_path {model.model_name_or_path}: {error}") from error
     if not hasattr(processor, "image_processor"):
         raise UserError(f"{model.model_name_or_path} is no vision-language model: its processor takes no images")
+    Pictures(processor, training.picture_processing)  # raises where it is not for this model
     return processor
 
 
@@ -73,6 +75,7 @@ def check_data(
         policy=training.policy,
         limits=length_limits(config, training),
         injection=training.hint_injection,
+        picture_processing=training.picture_processing,
     )
     if training.process_index == 0:
         print("\n".join([*report.lines(training.policy.num_levels), *checked.lines()]), flush=True)
@@ -146,12 +149,21 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
         f"hints: {args.hint_policy}, {args.policy.num_levels} level(s), {args.hint_injection} injection, "
         f"{args.escalation} escalation"
     )
+    print(f"pictures: {_picture_processing(args)}")
     print(
         f"a step: {args.prompts_per_device} prompt(s) x {args.gradient_accumulation_steps} accumulation x "
         f"{args.world_size} process(es) = {prompts} prompts, {args.num_generations} completions each = "
         f"{prompts * args.num_generations} completions; context {trainer.limits.context_length} tokens",
         flush=True,
     )
+
+
+def _picture_processing(args: HintGRPOConfig) -> str:
+    if args.picture_processing == "processor":
+        return "resized by the model's processor"
+    if not args.use_vllm:
+        return "resized by the model's processor (--picture_processing qwen_vl_utils changes vLLM's, which is not used)"
+    return "resized by qwen_vl_utils for vLLM, by the model's processor for the policy"
 
 
 def _who_samples(trainer: HintGRPOTrainer) -> str:

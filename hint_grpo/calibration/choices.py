@@ -12,6 +12,7 @@ from hint_grpo.families import vllm_has
 
 BACKENDS = ("auto", "vllm", "hf")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
+PICTURE_PROCESSING = ("processor", "qwen_vl_utils")  # see hint_grpo.data.pictures
 
 
 def choose_backend(backend: str, model_path: Path | None = None) -> str:

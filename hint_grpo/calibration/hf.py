@@ -38,7 +38,7 @@ class HfDecoder:
         assert encoder.tokenizer.padding_side == "left", "decoder-only generation needs left padding"
         self.model, self.encoder, self.rules = model, encoder, rules
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
-        self.pictures = PictureCache(model, encoder.family)
+        self.pictures = PictureCache(model, encoder)
         self.processors: Any = logits_processors(rules, str(model.device))
         self.num_rows_decoded = 0  # rows of all forward passes together, prefill included: what was paid for
 

@@ -4,8 +4,8 @@ from collections import OrderedDict
 from typing import Any
 
 from hint_grpo.calibration.decoder import DecodeRequest
-from hint_grpo.calibration.questions import open_picture
-from hint_grpo.families import Family, Picture
+from hint_grpo.calibration.questions import QuestionEncoder
+from hint_grpo.families import Picture
 
 PICTURE_CACHE_BYTES = 2 << 30
 
@@ -13,8 +13,8 @@ PICTURE_CACHE_BYTES = 2 << 30
 class PictureCache:
     """Pictures by path, least recently used first out, so that further scales need not encode them again."""
 
-    def __init__(self, model: Any, family: Family, max_bytes: int = PICTURE_CACHE_BYTES) -> None:
-        self._model, self._family, self._max_bytes = model, family, max_bytes
+    def __init__(self, model: Any, encoder: QuestionEncoder, max_bytes: int = PICTURE_CACHE_BYTES) -> None:
+        self._model, self._encoder, self._max_bytes = model, encoder, max_bytes
         self._pictures: OrderedDict[str, Picture] = OrderedDict()
         self._bytes = 0
         self.num_encoded = 0
@@ -33,5 +33,6 @@ class PictureCache:
 
     def _encode(self, request: DecodeRequest) -> Picture:
         self.num_encoded += 1
-        inputs = self._family.image_inputs(open_picture(request))
-        return self._family.encode(self._model, {name: t.to(self._model.device) for name, t in inputs.items()})
+        family = self._encoder.family
+        inputs = family.image_inputs(self._encoder.picture(request))
+        return family.encode(self._model, {name: t.to(self._model.device) for name, t in inputs.items()})

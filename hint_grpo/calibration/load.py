@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor, GenerationConfig
 
-from hint_grpo.calibration.choices import choose_backend, choose_dtype_name, model_directory
+from hint_grpo.calibration.choices import PICTURE_PROCESSING, choose_backend, choose_dtype_name, model_directory
 from hint_grpo.calibration.decoder import Decoder
 from hint_grpo.calibration.questions import QuestionEncoder
 from hint_grpo.calibration.rules import GreedyRules, read_rules
@@ -30,6 +30,7 @@ def load_decoder(
     batch_size: int | None = None,
     max_new_tokens: int = 1024,
     max_pixels: int | None = None,
+    picture_processing: str = "processor",
     dtype: str | torch.dtype | None = None,
     repetition_penalty: float | None = None,
     gpu_memory_utilization: float = 0.9,
@@ -42,12 +43,17 @@ def load_decoder(
     backend: "vllm" (the fast path), "hf" (transformers, the reference), "auto": vLLM where it is installed.
     batch_size: questions decoded at a time (default: 10 for hf; for vLLM 128 on a GPU, 32 without).
     max_pixels: larger pictures are scaled down to it (default: the checkpoint's own limit).
+    picture_processing: "processor", or "qwen_vl_utils" as in the authors' evaluation (hint_grpo.data.pictures).
     dtype: "bfloat16", "float16" or "float32" (default: bfloat16 on a GPU, float32 without).
     repetition_penalty: replaces that of the checkpoint's generation_config.json; 1.0 is none.
     attn_implementation: for hf, as transformers takes it.
     gpu_memory_utilization, vllm_engine_args: for vLLM; the latter are EngineArgs' (max_num_seqs, enforce_eager, ..).
     """
     _check_positive(batch_size=batch_size, max_new_tokens=max_new_tokens, max_pixels=max_pixels)
+    if picture_processing not in PICTURE_PROCESSING:
+        raise UserError(
+            f"unknown picture_processing {picture_processing!r}: choose one of {', '.join(PICTURE_PROCESSING)}"
+        )
     choose_backend(backend)  # an unknown one is said before the path is looked at
     path = model_directory(model_path)
     backend = choose_backend(backend, path)
@@ -56,7 +62,10 @@ def load_decoder(
         raise UserError(f"{path} is a {config.model_type} model, which takes no pictures: give a vision-language model")
     processor = load_processor(path, max_pixels, trust_remote_code)
     encoder = QuestionEncoder(
-        processor, max_new_tokens=max_new_tokens, context_length=config.get_text_config().max_position_embeddings
+        processor,
+        max_new_tokens=max_new_tokens,
+        context_length=config.get_text_config().max_position_embeddings,
+        picture_processing=picture_processing,
     )
     rules = load_rules(path, config, processor.tokenizer, repetition_penalty)
     torch_dtype = choose_dtype(dtype)

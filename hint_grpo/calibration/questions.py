@@ -7,8 +7,8 @@ from typing import Any
 from PIL.Image import Image
 
 from hint_grpo.calibration.decoder import DecodeRequest
-from hint_grpo.data.images import open_image
 from hint_grpo.data.paths import BadImage
+from hint_grpo.data.pictures import Pictures
 from hint_grpo.errors import UserError
 from hint_grpo.families import family_of
 from hint_grpo.prompts import evaluation_messages
@@ -33,10 +33,13 @@ class EncodedQuestion:
 
 class QuestionEncoder:
     """Writes the evaluation prompt with the model's own chat template; the image-free branch is the same message
-    without its image part. `context_length` bounds prompt and completion together."""
+    without its image part. `context_length` bounds prompt and completion together; `picture_processing`: see Pictures."""
 
-    def __init__(self, processor: Any, *, max_new_tokens: int, context_length: int) -> None:
+    def __init__(
+        self, processor: Any, *, max_new_tokens: int, context_length: int, picture_processing: str = "processor"
+    ) -> None:
         self.processor = processor
+        self.pictures = Pictures(processor, picture_processing)
         self.tokenizer = processor.tokenizer
         self.family = family_of(processor)
         self.max_new_tokens = max_new_tokens
@@ -44,7 +47,7 @@ class QuestionEncoder:
 
     def encode(self, request: DecodeRequest, scale: float) -> tuple[EncodedQuestion, Image | None]:
         """The question's prompts and its picture, which a backend may need now, later or not at all."""
-        image = open_picture(request)
+        image = self.picture(request)
         question = EncodedQuestion(
             request,
             self._ids(request, with_image=image is not None),
@@ -53,6 +56,15 @@ class QuestionEncoder:
         )
         self._refuse_too_long(question)
         return question, image
+
+    def picture(self, request: DecodeRequest) -> Image | None:
+        """The picture that the processor gets; None for a question that is asked without one."""
+        if request.image is None:
+            return None
+        try:
+            return self.pictures.resized(self.pictures.open(request.image))
+        except BadImage as error:
+            raise UserError(f"question {request.id}: {request.image}: {error}") from error
 
     def completion_text(self, token_ids: Sequence[int]) -> str:
         return self.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -78,12 +90,3 @@ class QuestionEncoder:
                 f"the picture) and {self.max_new_tokens} new ones do not fit a context of {self.context_length}: "
                 "lower --max_pixels or --max_new_tokens"
             )
-
-
-def open_picture(request: DecodeRequest) -> Image | None:
-    if request.image is None:
-        return None
-    try:
-        return open_image(request.image)
-    except BadImage as error:
-        raise UserError(f"question {request.id}: {request.image}: {error}") from error

@@ -17,10 +17,10 @@ from typing import Any, Literal
 from datasets import Dataset
 from tqdm import tqdm
 
-from hint_grpo.data.images import open_image
 from hint_grpo.data.leak import holds_answer
 from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage
+from hint_grpo.data.pictures import Pictures
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
 from hint_grpo.families import Family, family_of
@@ -51,11 +51,12 @@ def preflight(
     policy: HintPolicy,
     limits: LengthLimits,
     injection: Literal["answer", "query"] = "answer",
+    picture_processing: str = "processor",
     workers: int | None = None,
 ) -> PreflightReport:
     """Checks training samples (rows of `load_training_data`); `report.skip` are the positions a run cannot use."""
     items = (_training_item(sample, policy, injection) for sample in samples)
-    return _check(items, PreflightReport("samples", limits, has_hints=True), processor, workers)
+    return _check(items, PreflightReport("samples", limits, has_hints=True), processor, picture_processing, workers)
 
 
 def preflight_questions(
@@ -64,11 +65,12 @@ def preflight_questions(
     processor: Any,
     limits: LengthLimits,
     with_image: bool = True,
+    picture_processing: str = "processor",
     workers: int | None = None,
 ) -> PreflightReport:
     """Checks evaluation questions; `limits.max_completion_length` is --max_new_tokens."""
     items = (_evaluation_item(question, with_image) for question in questions)
-    return _check(items, PreflightReport("questions", limits, has_hints=False), processor, workers)
+    return _check(items, PreflightReport("questions", limits, has_hints=False), processor, picture_processing, workers)
 
 
 def without_skipped(dataset: Dataset, report: PreflightReport) -> Dataset:
@@ -103,10 +105,12 @@ def _evaluation_item(question: Question, with_image: bool) -> Item:
     return Item(question.source, image, question.ground_truth, 0, [(messages, "", "")])
 
 
-def _check(items: Iterable[Item], report: PreflightReport, processor: Any, workers: int | None) -> PreflightReport:
+def _check(
+    items: Iterable[Item], report: PreflightReport, processor: Any, picture_processing: str, workers: int | None
+) -> PreflightReport:
     start = time.perf_counter()
-    family = family_of(processor)
-    image_tokens = lru_cache(IMAGES_REMEMBERED)(partial(_image_tokens, family=family))
+    family, pictures = family_of(processor), Pictures(processor, picture_processing)
+    image_tokens = lru_cache(IMAGES_REMEMBERED)(partial(_image_tokens, family=family, pictures=pictures))
     readable = lru_cache(IMAGES_REMEMBERED)(_ground_truth_problem)
     # As many threads as cores: each may hold a large picture.
     workers = workers or len(available_cores())
@@ -128,12 +132,12 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _image_tokens(path: str | None, family: Family) -> tuple[int, str | None]:
+def _image_tokens(path: str | None, family: Family, pictures: Pictures) -> tuple[int, str | None]:
     """(placeholders, what is wrong): opens the image and decodes it whole."""
     if path is None:
         return 0, None
     try:
-        return family.num_image_tokens(*open_image(path).size), None
+        return family.num_image_tokens(*pictures.resized_size(*pictures.open(path).size)), None
     except BadImage as error:
         return 0, str(error)
 

@@ -36,4 +36,10 @@ def preflight_report(settings: EvaluationSettings, questions: Sequence[Question]
     config = AutoConfig.from_pretrained(path)
     limits = LengthLimits(None, settings.max_new_tokens, config.get_text_config().max_position_embeddings)
     processor = load_processor(path, settings.max_pixels, trust_remote_code=False)
-    return preflight_questions(questions, processor=processor, limits=limits, with_image=not settings.no_image)
+    return preflight_questions(
+        questions,
+        processor=processor,
+        limits=limits,
+        with_image=not settings.no_image,
+        picture_processing=settings.picture_processing,
+    )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from hint_grpo.calibration.choices import BACKENDS, DTYPES
+from hint_grpo.calibration.choices import BACKENDS, DTYPES, PICTURE_PROCESSING
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
 from hint_grpo.evaluation.settings import EvaluationSettings, default_output
@@ -52,6 +52,7 @@ def settings_from(options: argparse.Namespace) -> EvaluationSettings:
         gpu_ids=options.gpu_ids,
         max_new_tokens=options.max_new_tokens,
         max_pixels=options.max_pixels,
+        picture_processing=options.picture_processing,
         dtype=options.dtype,
         gpu_memory_utilization=options.gpu_memory_utilization,
         limit=options.limit,
@@ -120,6 +121,12 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--max_new_tokens", type=int, default=1024, metavar="N", help="default 1024")
     group.add_argument("--max_pixels", type=int, metavar="N", help="pictures are shrunk to at most this many pixels")
+    group.add_argument(
+        "--picture_processing",
+        default="processor",
+        choices=PICTURE_PROCESSING,
+        help="qwen_vl_utils: that library resizes pictures ahead of the processor, as in the authors' code (Qwen's models)",
+    )
     group.add_argument(
         "--gpu_memory_utilization", type=float, default=0.9, metavar="F", help="vLLM's share of each GPU (default 0.9)"
     )

@@ -78,6 +78,7 @@ def _decoding(settings: EvaluationSettings) -> dict[str, Any]:
         "dtype": choose_dtype_name(settings.dtype, has_gpu=bool(visible_gpus())),
         "max_new_tokens": settings.max_new_tokens,
         "max_pixels": settings.max_pixels,
+        "picture_processing": settings.picture_processing,
     }
 
 
@@ -130,5 +131,6 @@ def _loading(settings: EvaluationSettings, run: ScaleRun) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "max_new_tokens": settings.max_new_tokens,
         "max_pixels": settings.max_pixels,
+        "picture_processing": settings.picture_processing,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
     }

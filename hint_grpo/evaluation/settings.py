@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from hint_grpo.calibration.choices import BACKENDS, DTYPES
+from hint_grpo.calibration.choices import BACKENDS, DTYPES, PICTURE_PROCESSING
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
 
@@ -33,6 +33,7 @@ class EvaluationSettings:
     gpu_ids: tuple[int, ...] | None = None
     max_new_tokens: int = 1024
     max_pixels: int | None = None
+    picture_processing: str = "processor"
     dtype: str = "auto"
     gpu_memory_utilization: float = 0.9
     limit: int | None = None
@@ -61,6 +62,7 @@ class EvaluationSettings:
         _check_positive("limit", self.limit)
         _check_choice("backend", self.backend, BACKENDS)
         _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("picture_processing", self.picture_processing, PICTURE_PROCESSING)
         ids = self.gpu_ids or ()
         if len(set(ids)) < len(ids) or any(gpu < 0 for gpu in ids):
             raise UserError(f"--gpu_ids {','.join(map(str, ids))}: name each GPU once, as 0,1,2")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hint_grpo.config import HintGRPOConfig
-from hint_grpo.data.images import open_image
 from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage
 from hint_grpo.errors import UserError
@@ -54,31 +53,29 @@ class TurnBuilder:
 
     def turns(self, row: dict[str, Any], *, index: int, step: int) -> tuple[list[Turn], int]:
         """The row's turns, lowest level first, and how many levels were skipped because they do not fit."""
-        image = self._image(row)
         levels = self.policy.levels(row["reasoning_steps"], key=f"{self.run_seed}/{step}/{row['id']}")
-        prompt = self._prompt(row, "", image)
+        prompt = self._prompt(row, "", self._images(row))
         if problem := self.limits.prompt_problem(len(prompt.ids)):
             raise Unusable(f"{problem}: {len(prompt.ids)} tokens")
-        turns = [self._turn(row, level, image, prompt, index, step) for level in levels]
+        turns = [self._turn(row, level, prompt, index, step) for level in levels]
         fitting = [turn for turn in turns if self._fits(turn)]
         if not fitting or fitting[0].hint.level != levels[0].level:
             raise Unusable(f"prompt and completion do not fit the context of {self.limits.context_length} tokens")
         return fitting, len(turns) - len(fitting)
 
-    def _image(self, row: dict[str, Any]) -> Any:
+    def _images(self, row: dict[str, Any]) -> tuple[Any, Any]:
         try:
-            return open_image(row["image"])
+            return self.encoder.pictures.policy_and_sampler(row["image"])
         except BadImage as error:
             raise Unusable(str(error)) from error
 
-    def _prompt(self, row: dict[str, Any], hint: str, image: Any) -> EncodedPrompt:
-        return self.encoder.prompt(training_messages(question_with_hint(row["question"], hint)), image)
+    def _prompt(self, row: dict[str, Any], hint: str, images: tuple[Any, Any]) -> EncodedPrompt:
+        return self.encoder.prompt(training_messages(question_with_hint(row["question"], hint)), *images)
 
-    def _turn(
-        self, row: dict[str, Any], level: HintLevel, image: Any, prompt: EncodedPrompt, index: int, step: int
-    ) -> Turn:
+    def _turn(self, row: dict[str, Any], level: HintLevel, prompt: EncodedPrompt, index: int, step: int) -> Turn:
         if self.injection == "query":
-            prompt, begun = (self._prompt(row, level.text, image) if level.text else prompt), begun_turn("")
+            images = (prompt.image, prompt.sampler_image)
+            prompt, begun = (self._prompt(row, level.text, images) if level.text else prompt), begun_turn("")
         else:
             begun = begun_turn(level.text)
         seed = turn_seed(self.run_seed, step, row["id"], level.level)

@@ -17,13 +17,18 @@ from hint_grpo.hints import HintLevel
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedPrompt:
-    """`ids` hold one placeholder per image token (what transformers takes), `short_ids` one per image (what vLLM takes)."""
+    """`ids` hold one placeholder per image token (what transformers takes), `short_ids` one per image (what vLLM takes).
+
+    `image_inputs` are the processor's of `image`, which the policy reads. vLLM reads `sampler_image`: the same picture, or
+    what --picture_processing made of it, with as many image tokens.
+    """
 
     messages: list[dict[str, Any]]
     ids: list[int]
     short_ids: list[int]
     image: Any
     image_inputs: dict[str, Any]
+    sampler_image: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -174,7 +174,7 @@ class ColocatedVLLM(VLLMGeneration):
     def _prompt(turn: Turn) -> dict[str, Any]:
         return {
             "prompt_token_ids": turn.prompt.short_ids + turn.begun_ids,
-            "multi_modal_data": {"image": turn.prompt.image},
+            "multi_modal_data": {"image": turn.prompt.sampler_image},
         }
 
 

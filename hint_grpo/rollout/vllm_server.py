@@ -146,13 +146,7 @@ class ServedVLLM(VLLMGeneration):
         answer = self._call(
             "post",
             "/inference/v1/generate",
-            json={
-                "model": self.model_name,
-                "token_ids": turn.prompt.short_ids + turn.begun_ids,
-                "content_parts": [{"type": "image_url", "url": _data_url(turn.prompt.image)}],
-                "sampling_params": settings,
-                "return_token_ids": True,
-            },
+            json=generate_request(self.model_name, turn, settings),
         )
         self._check_prompt(turn, answer)
         return [_sampled(choice) for choice in sorted(answer["choices"], key=lambda choice: choice["index"])]
@@ -189,6 +183,17 @@ def server_session() -> requests.Session:
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=MAX_REQUESTS, max_retries=retries))
     return session
+
+
+def generate_request(model_name: str, turn: Turn, settings: dict[str, Any]) -> dict[str, Any]:
+    """The body of a request to /inference/v1/generate."""
+    return {
+        "model": model_name,
+        "token_ids": turn.prompt.short_ids + turn.begun_ids,
+        "content_parts": [{"type": "image_url", "url": _data_url(turn.prompt.sampler_image)}],
+        "sampling_params": settings,
+        "return_token_ids": True,
+    }
 
 
 def _data_url(image: Any) -> str:

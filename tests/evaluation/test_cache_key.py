@@ -35,6 +35,7 @@ def key(asked: Question, image: str = "digest", with_image: bool = True, **decod
         key(question(), backend="vllm"),
         key(question(), dtype="bfloat16"),
         key(question(), max_new_tokens=9),
+        key(question(), picture_processing="qwen_vl_utils"),
         key(question(), scale=0.0),
     ],
 )

@@ -138,6 +138,20 @@ def test_other_decoding_parameters_decode_again_and_say_so(
     assert summaries[0].decoding["max_new_tokens"] == 5
 
 
+def test_another_picture_processing_decodes_again_and_says_so(
+    world, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The toy's pictures leave nothing to resize: the answers are the same, and were decoded all the same."""
+    log, before = log_size(output), read_results(output / "scale-0.0" / "results.jsonl")
+    other = settings(world, output, scales=(0.0,), picture_processing="qwen_vl_utils")
+    (summary,) = run_evaluation(other, show_progress=False)
+    assert "other picture_processing processor, now qwen_vl_utils" in capsys.readouterr().err
+    assert summary.decoding["picture_processing"] == "qwen_vl_utils"
+    assert log_size(output) > log
+    after = read_results(output / "scale-0.0" / "results.jsonl")
+    assert {id: r.completion for id, r in after.items()} == {id: r.completion for id, r in before.items()}
+
+
 def test_a_changed_ground_truth_is_scored_anew_without_a_model(world, output: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in world.test_prompts.read_text(encoding="utf-8").splitlines()]
     prompts = tmp_path / world.test_prompts.name

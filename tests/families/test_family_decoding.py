@@ -111,3 +111,8 @@ def test_vllm_lacks_mllama(tiny_path) -> None:
 def test_a_limit_of_pixels_is_refused_where_there_is_none(tiny_path) -> None:
     with pytest.raises(UserError, match="leave out max_pixels"):
         load(tiny_path("Mllama"), max_pixels=100_000)
+
+
+def test_qwens_picture_library_is_refused_for_another_family(tiny_path) -> None:
+    with pytest.raises(UserError, match="is for Qwen's models, and this one has a MllamaProcessor"):
+        load(tiny_path("Mllama"), picture_processing="qwen_vl_utils")

@@ -8,7 +8,7 @@ from hint_grpo.hints import HintLevel
 from hint_grpo.rollout.escalation import LevelRule, roll_out, turn_seed
 from hint_grpo.rollout.types import EncodedPrompt, Group, Sampled, Turn
 
-PROMPT = EncodedPrompt(messages=[], ids=[1], short_ids=[1], image=None, image_inputs={})
+PROMPT = EncodedPrompt(messages=[], ids=[1], short_ids=[1], image=None, image_inputs={}, sampler_image=None)
 
 
 def make_turns(index, num_levels):
