@@ -16,14 +16,15 @@ def main() -> int:
         exit_code, dataset = run.check_data(training, model, dataset, report, processor)
         if not script.skip_bad:
             return exit_code
-    resume = run.checkpoint(training, dataset)
-    if resume and run.finish_with(resume, training):
-        return 0
-    with run.rollout_server(training, model) as server:
-        trainer = run.make_trainer(script, training, model, dataset, processor, server)
-        run.describe(trainer, report)
-        if run.train(trainer, resume):
-            run.finish(trainer)
+    with run.only_run(training):
+        resume = run.checkpoint(training, dataset)
+        if resume and run.finish_with(resume, training):
+            return 0
+        with run.rollout_server(training, model) as server:
+            trainer = run.make_trainer(script, training, model, dataset, processor, server)
+            run.describe(trainer, report)
+            if run.train(trainer, resume):
+                run.finish(trainer)
     return 0
 
 

@@ -11,6 +11,7 @@ from accelerate.utils import gather
 from transformers import TrainerCallback
 
 from hint_grpo import checkpoints, ledger
+from hint_grpo.health import warn
 from hint_grpo.stages import NAMES
 from hint_grpo.trainer import HintGRPOTrainer
 from hint_grpo.watchdog import FOLDER, Watchdog
@@ -60,6 +61,17 @@ class StageTimes(TrainerCallback):
         slowest = gather(seconds).max(dim=0).values.tolist()
         for name, value in zip(NAMES, slowest, strict=True):
             self.trainer._metrics["train"][f"time/{name}"].append(value)
+
+
+class SignalCheck(TrainerCallback):
+    """Warns when no group has been valid for `--warn_without_signal` steps."""
+
+    def __init__(self, trainer: HintGRPOTrainer) -> None:
+        self.watch = trainer.health.signal
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if (warning := self.watch.end_step(state.global_step)) and state.is_world_process_zero:
+            warn(warning)
 
 
 class Watched(TrainerCallback):

@@ -204,6 +204,18 @@ class HintGRPOConfig(GRPOConfig):
     max_bad_steps: int = field(
         default=10, metadata={"help": "Stop after so many steps in a row without a usable reward (None, NaN or inf)."}
     )
+    warn_without_signal: int = field(
+        default=20, metadata={"help": "Warn after so many steps in a row without a valid group (nothing was learnt)."}
+    )
+    # Float32: 1e-6. Bfloat16 on GPUs: 0.01 to 0.03. A prompt that differs between vLLM and the trainer: 0.07 and more.
+    max_logp_gap: float = field(
+        default=0.05,
+        metadata={"help": "Largest mean difference per token between vLLM's and the trainer's log-probabilities."},
+    )
+    stop_on_logp_gap: bool = field(
+        default=True,
+        metadata={"help": "Stop after 5 steps in a row with a wider or a growing difference; false: only warn."},
+    )
     stage_timeout: float = field(
         default=1800.0, metadata={"help": "Seconds in one stage after which the watchdog names the rank that hangs."}
     )
@@ -268,6 +280,8 @@ class HintGRPOConfig(GRPOConfig):
             )
         if self.max_bad_steps < 1 or self.stage_timeout <= 0:
             raise UserError("--max_bad_steps and --stage_timeout must be above 0")
+        if self.warn_without_signal < 1 or not self.max_logp_gap > 0:
+            raise UserError("--warn_without_signal and --max_logp_gap must be above 0")
         if self.max_prompt_length < 1 or self.max_completion_length < 1:
             raise UserError("--max_prompt_length and --max_completion_length must be 1 or more")
 

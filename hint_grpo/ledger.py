@@ -57,6 +57,11 @@ def make_record(step: int, row: dict[str, Any], rollout: Rollout, weights_F: Seq
     }
 
 
+def never_correct(record: Record) -> bool:
+    """Whether no completion is correct at any level. The chosen level tells: it is one with a correct completion if any is."""
+    return 1.0 not in record["accuracy"][str(record["level"])]
+
+
 def _mean(values: Iterable[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
@@ -72,7 +77,7 @@ def metrics(records: Sequence[Record], num_levels: int) -> dict[str, float]:
         "hint/data_utilization_level0": _mean(is_valid(record["rewards"]["0"]) for record in records),
         "hint/mean_level": _mean(record["level"] for record in records),
         "hint/mean_ratio": _mean(record["hint_steps"] / max(record["num_steps"], 1) for record in records),
-        "hint/never_correct": _mean(1.0 not in record["accuracy"][str(record["level"])] for record in records),
+        "hint/never_correct": _mean(never_correct(record) for record in records),
         "hint/one_step_samples": sum(record["num_steps"] < 2 for record in records),
         "hint/skipped_levels": sum(record["skipped_levels"] for record in records),
         "hint/sampled_tokens": sum(sum(record["sampled_tokens"].values()) for record in records),

@@ -16,7 +16,7 @@ from hint_grpo import ledger
 
 
 def per_step(records: Iterable[ledger.Record]) -> list[dict[str, float]]:
-    """One row a step: data utilisation, what level 0 alone would have given, mean level."""
+    """One row a step: data utilisation, what level 0 alone would have given, mean level, share of prompts never correct."""
     by_step: dict[int, list[ledger.Record]] = defaultdict(list)
     for record in records:
         by_step[record["step"]].append(record)
@@ -26,6 +26,7 @@ def per_step(records: Iterable[ledger.Record]) -> list[dict[str, float]]:
             "data_utilization": values["hint/data_utilization"],
             "data_utilization_level0": values["hint/data_utilization_level0"],
             "mean_level": values["hint/mean_level"],
+            "never_correct": values["hint/never_correct"],
         }
         for step, group in sorted(by_step.items())
         for values in [ledger.metrics(group, 1)]
@@ -54,13 +55,13 @@ def save_figure(figure: Any, stem: Path) -> None:
 
 
 def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
-    """Data utilisation and mean hint level over steps (the paper's first observation), a line a run.
+    """Data utilisation (the paper's first observation), hint level and failed prompts over steps, a line a run.
 
     `runs` maps a label to a hint ledger. A run whose level 0 alone would have done worse gets a second, dotted line.
     """
     by_label = {label: per_step(ledger.read(path)) for label, path in runs.items()}
     window = max(1, max(map(len, by_label.values())) // 10)
-    figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 6), sharex=True, height_ratios=(2, 1))
+    figure, (upper, middle, lower) = plt.subplots(3, 1, figsize=(7, 7.5), sharex=True, height_ratios=(2, 1, 1))
     for label, run in by_label.items():
         steps = [row["step"] for row in run]
         smooth = {key: running_mean([row[key] for row in run], window) for key in run[0] if key != "step"}
@@ -69,13 +70,16 @@ def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
             upper.plot(
                 steps, smooth["data_utilization_level0"], ":", color=line.get_color(), label=f"{label}: level 0 alone"
             )
-        lower.plot(steps, smooth["mean_level"], color=line.get_color(), label=label)
+        middle.plot(steps, smooth["mean_level"], color=line.get_color(), label=label)
+        lower.plot(steps, smooth["never_correct"], color=line.get_color(), label=label)
     averaged = f"\n(mean of the last {window} steps)" if window > 1 else ""
     upper.set(ylabel=f"data utilisation{averaged}", ylim=(-0.02, 1.05))
-    lower.set(xlabel="training step", ylabel="mean hint level")
+    middle.set_ylabel("mean hint level")
+    middle.set_ylim(bottom=-0.05)
+    # A prompt that fails at every level is trained on at level 0: only this panel tells it from one that needs no hint.
+    lower.set(xlabel="training step", ylabel="share of prompts\nnever correct", ylim=(-0.02, 1.05))
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-    lower.set_ylim(bottom=-0.05)
-    for axes in (upper, lower):
+    for axes in (upper, middle, lower):
         axes.grid(alpha=0.3)
     # Above the axes: the lines may run anywhere inside.
     upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)

@@ -1,4 +1,4 @@
-"""What a user watches: one progress bar with loss, reward, data utilisation and mean hint level, instead of printed dicts."""
+"""What a user watches: one progress bar with the metrics of SHOWN, instead of printed dicts."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ SHOWN = {
     "reward": "reward",
     "hint/data_utilization": "valid",
     "hint/mean_level": "level",
+    "hint/never_correct": "never_correct",
 }
 
 

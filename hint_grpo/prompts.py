@@ -50,3 +50,11 @@ def training_messages(question: str) -> list[Message]:
 def evaluation_messages(question: str, *, with_image: bool) -> list[Message]:
     """The evaluation message; `with_image=False` is the image-free branch: the same message without its image part."""
     return [_user_message(EVALUATION_USER.replace("{Question}", question), with_image=with_image)]
+
+
+def last_text(messages: str | list[Message]) -> str:
+    """The text of a conversation's last message: a question without its image part, or a completion."""
+    content = messages if isinstance(messages, str) else messages[-1]["content"]
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")

@@ -17,6 +17,7 @@ The loss is TRL's, with the constants that `hint_grpo.config` pins.
 import hint_grpo.stack
 
 import inspect
+import math
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -36,8 +37,8 @@ from hint_grpo import checkpoints, ledger
 from hint_grpo.config import HintGRPOConfig
 from hint_grpo.errors import UserError
 from hint_grpo.families import WithRows, rows_left_out, vision_token_ids
-from hint_grpo.health import GapWatch, RewardWatch, warn
-from hint_grpo.prompts import Message
+from hint_grpo.health import Health, warn
+from hint_grpo.prompts import Message, last_text
 from hint_grpo.rollout.encode import PromptEncoder
 from hint_grpo.rollout.escalation import LevelRule, roll_out
 from hint_grpo.rollout.hf import TransformersBackend
@@ -100,7 +101,7 @@ class HintGRPOTrainer(GRPOTrainer):
         )
         args.use_vllm = self.use_vllm = use_vllm
         self.stages = Stages(torch.cuda.synchronize if self.accelerator.device.type == "cuda" else lambda: None)
-        self.reward_watch, self.gap_watch = RewardWatch(args.max_bad_steps), GapWatch()
+        self.health = Health(args)
         self._samples = train_dataset
         self._saving = False
         self.limits = length_limits(self.model.config, args)
@@ -115,7 +116,6 @@ class HintGRPOTrainer(GRPOTrainer):
         )
         self.backend = self._make_backend(server)
         self.rollouts: list[Rollout] = []
-        self.replaced: list[str] = []  # rows that could not be used, with the reason
 
     @cached_property
     def identity(self) -> checkpoints.RunIdentity:
@@ -171,7 +171,6 @@ class HintGRPOTrainer(GRPOTrainer):
         self.judge.rows = [row for row, *_ in prepared]
         self.turns_BH = [turns for _, turns, _, _ in prepared]
         reasons = [reason for *_, reasons in prepared for reason in reasons]
-        self.replaced.extend(reasons)
         inputs = [
             {**row, "image": turns[0].prompt.image, "prompt": turns[0].prompt.messages}
             for row, turns, *_ in prepared
@@ -184,8 +183,8 @@ class HintGRPOTrainer(GRPOTrainer):
 
     def _look_at_gap(self, step: int) -> None:
         """The same number on every rank, so that all of them stop or none."""
-        gaps = self._metrics["train"]["sampling/sampling_logp_difference/mean"]
-        if gaps and (warning := self.gap_watch.look(gaps[-1], step)) and self.accelerator.is_main_process:
+        gaps = self._metrics["train"].get("sampling/sampling_logp_difference/mean")  # None without vLLM
+        if gaps and (warning := self.health.gap.look(gaps[-1], step)) and self.accelerator.is_main_process:
             warn(warning)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -237,7 +236,7 @@ class HintGRPOTrainer(GRPOTrainer):
                 self._log_completion_extra("hint_level", [level.level])
                 self._log_completion_extra("hint", [level.text])
         rewards = gather(torch.tensor(local, dtype=torch.float32, device=self.accelerator.device))
-        num_unusable = self.reward_watch.look(rewards.flatten().tolist())
+        num_unusable = self.health.rewards.look(rewards.flatten().tolist())
         self._metrics["train"]["rewards/unusable"].append(num_unusable)
         return rewards
 
@@ -252,10 +251,25 @@ class HintGRPOTrainer(GRPOTrainer):
         for name, value in ledger.metrics(records, self.args.policy.num_levels).items():
             self._metrics["train"][name].append(value)
         self._metrics["train"]["data/replaced_samples"].append(len(replaced))
+        self.health.signal.add(records, step)
         if self.accelerator.is_main_process:
             ledger.append(self.ledger_path, records)
             for reason in replaced:
                 print(f"sample left out: {reason}", flush=True)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's, with three changes: a metric without a value in this step is left out (TRL logs None, which tensorboard
+        refuses); the table of completions holds texts (TRL's message lists do not fit a table of wandb); and the log at the
+        run's end does not repeat the last table."""
+        metrics = self._metrics["train"]
+        self.log_completions = self.args.log_completions and bool(metrics)
+        for name in [name for name, values in metrics.items() if all(map(math.isnan, values))]:
+            del metrics[name]
+        for column in ("prompt", "completion"):
+            texts = [last_text(messages) for messages in self._logs[column]]
+            self._logs[column].clear()
+            self._logs[column].extend(texts)
+        super().log(logs, start_time)
 
     def _get_output_dir(self, trial: Any) -> str:
         output_dir = super()._get_output_dir(trial)
@@ -273,11 +287,7 @@ class HintGRPOTrainer(GRPOTrainer):
             checkpoints.save_rollouts(folder, self.accelerator.process_index, self._buffered_inputs)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            counters = {
-                "micro_steps": self._step,
-                "num_bad_steps": self.reward_watch.num_bad_steps,
-                "first_gaps": self.gap_watch.first,
-            }
+            counters = {"micro_steps": self._step} | self.health.counters()
             checkpoints.write_identity(folder, self.identity, counters)
             checkpoints.publish(folder, Path(self.args.output_dir))
             rotate_checkpoints(
@@ -301,8 +311,7 @@ class HintGRPOTrainer(GRPOTrainer):
             folder = Path(checkpoint)
             written = checkpoints.read_identity(folder)
             self._step = written.get("micro_steps", self.state.global_step * self.args.gradient_accumulation_steps)
-            self.reward_watch.num_bad_steps = written.get("num_bad_steps", 0)
-            self.gap_watch.first = written.get("first_gaps", [])
+            self.health.restore(written, self.state.global_step)
             self._buffered_inputs = checkpoints.load_rollouts(
                 folder, self.accelerator.process_index, self.accelerator.device
             )

@@ -2,7 +2,7 @@
 
 import hint_grpo.stack  # noqa: F401
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,14 @@ from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCal
 from trl import ModelConfig, get_peft_config
 
 from hint_grpo import ledger
-from hint_grpo.callbacks import CleanStart, LogFile, StageTimes, Watched
+from hint_grpo.callbacks import CleanStart, LogFile, SignalCheck, StageTimes, Watched
 from hint_grpo.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
 from hint_grpo.config import HintGRPOConfig, ScriptArguments
 from hint_grpo.data.dataset import DataReport, load_training_data
 from hint_grpo.data.pictures import Pictures
 from hint_grpo.data.preflight import preflight, without_skipped
 from hint_grpo.errors import UserError
+from hint_grpo.folder_lock import only_run_in
 from hint_grpo.plots import plot_utilization
 from hint_grpo.progress import ProgressBar
 from hint_grpo.rollout import server_process
@@ -83,6 +84,11 @@ def check_data(
     return int(bool(bad)), without_skipped(dataset, checked)
 
 
+def only_run(training: HintGRPOConfig) -> AbstractContextManager[None]:
+    """Refuses a second run in the output folder. Rank 0 holds the lock for all ranks: it writes everything they share."""
+    return only_run_in(Path(training.output_dir)) if training.process_index == 0 else nullcontext()
+
+
 def rollout_server(training: HintGRPOConfig, model: ModelConfig) -> AbstractContextManager[ServerProcess | None]:
     """The run's own vLLM server, on rank 0 of a run that has one: started while the trainer loads, ended with the block."""
     settings = None
@@ -130,7 +136,7 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(ProgressBar())
-    for callback in (CleanStart(), LogFile(), StageTimes(trainer), Watched(trainer)):
+    for callback in (CleanStart(), LogFile(), StageTimes(trainer), SignalCheck(trainer), Watched(trainer)):
         trainer.add_callback(callback)
     return trainer
 

@@ -20,7 +20,6 @@ from hint_grpo.calibration.choices import choose_backend, choose_dtype_name
 from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.data.questions import Question
 from hint_grpo.evaluation.identity import check_model_folder, conditions_for, file_digest, model_digest
-from hint_grpo.evaluation.lock import only_run_in
 from hint_grpo.evaluation.plot import draw_scales
 from hint_grpo.evaluation.pool import ChunkSizes, Pool, Task
 from hint_grpo.evaluation.progress import Progress
@@ -29,6 +28,7 @@ from hint_grpo.evaluation.scale_run import ScaleRun
 from hint_grpo.evaluation.seats import choose_seats, visible_gpus
 from hint_grpo.evaluation.settings import EvaluationSettings
 from hint_grpo.evaluation.summary import Summary, write_overview
+from hint_grpo.folder_lock import only_run_in
 from hint_grpo.scoring.pool import start as start_answer_checker
 
 DIGESTS_FILE = "model_digests.json"

@@ -274,7 +274,7 @@ def test_an_empty_question_file_is_one_line_and_exit_code_2(world, tmp_path: Pat
 
 
 def test_a_second_run_in_the_same_folder_is_refused(world, output: Path) -> None:
-    from hint_grpo.evaluation.lock import only_run_in
+    from hint_grpo.folder_lock import only_run_in
 
     with only_run_in(output):
         done = test_model(*flags(world, output))

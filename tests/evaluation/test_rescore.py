@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from hint_grpo.errors import UserError
-from hint_grpo.evaluation.lock import only_run_in
 from hint_grpo.evaluation.report import accuracy_line
 from hint_grpo.evaluation.rescore import rescore
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, write_results
+from hint_grpo.folder_lock import only_run_in
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from hint_grpo.health import GapWatch, RewardWatch, TrainingStopped
+from hint_grpo.health import GapWatch, RewardWatch, SignalWatch, TrainingStopped
 from hint_grpo.rollout.serve import with_needed_flags
 from hint_grpo.rollout.vllm_server import server_session
 from hint_grpo.stages import NAMES, Stages
@@ -105,7 +105,7 @@ def test_a_run_without_usable_rewards_stops_with_the_reason():
 
 
 def test_a_growing_gap_warns_then_stops():
-    watch = GapWatch()
+    watch = GapWatch(max_gap=0.05)
     assert [watch.look(gap, step) for step, gap in enumerate([0.004, 0.005, 0.004, 0.003, 0.004])] == [None] * 5
     # allowed: 3 x the first steps' median + 0.01 = 0.022
     assert watch.look(0.0219, 5) is None
@@ -119,6 +119,58 @@ def test_a_growing_gap_warns_then_stops():
         assert "may not have arrived" in watch.look(0.5, 10 + step)
     with pytest.raises(TrainingStopped, match="5 steps in a row"):
         watch.look(0.5, 14)
+
+
+def test_a_gap_that_is_wide_from_the_first_step_warns_then_stops():
+    watch = GapWatch(max_gap=0.05)
+    assert watch.look(0.03, 1) is None  # bfloat16
+    watch = GapWatch(max_gap=0.05)
+    for step in range(1, 5):
+        assert "differ by 0.0800 per token (--max_logp_gap 0.05) from the first step on" in watch.look(0.08, step)
+    with pytest.raises(
+        TrainingStopped, match=r"other prompts .* for 5 steps in a row; --stop_on_logp_gap false trains on"
+    ):
+        watch.look(0.08, 5)
+
+
+def test_the_bound_holds_where_the_first_steps_would_allow_more():
+    watch = GapWatch(max_gap=0.05)
+    assert [watch.look(0.03, step) for step in range(5)] == [None] * 5
+    assert "at first 0.0300" in watch.look(0.06, 5)  # 3 x 0.03 + 0.01 = 0.10
+
+
+def test_the_stop_can_be_a_warning():
+    watch = GapWatch(max_gap=0.05, stop=False)
+    warned = [step for step in range(1, 201) if watch.look(3.0, step)]
+    assert warned == [1, 2, 3, 4, 5, 100, 200]
+
+
+def prompts(*, valid=False, correct=False):
+    return {"valid": valid, "level": 0, "accuracy": {"0": [1.0 if correct else 0.0] * 2}}
+
+
+def test_steps_without_a_valid_group_are_warned_about():
+    watch = SignalWatch(3)
+    texts = {}
+    for step in range(1, 12):
+        watch.add([prompts(), prompts(correct=step == 2)], step)  # two batches in a step
+        watch.add([prompts(valid=step == 4)], step)
+        texts[step] = watch.end_step(step)
+    assert [step for step, text in texts.items() if text] == [3, 7, 10]  # 4 was valid
+    # steps 1 to 3: nine prompts, one of them correct
+    assert texts[3].startswith(
+        "no valid group for 3 steps in a row: nothing is learnt. 89% of the prompts had no correct"
+    )
+    assert texts[10].startswith("no valid group for 6 steps in a row: nothing is learnt. 100% of the prompts")
+    assert "--scorer" in texts[3]
+
+
+def test_too_easy_is_told_from_too_hard():
+    watch = SignalWatch(2, last_valid_step=10)
+    for step in (11, 12):
+        watch.add([prompts(correct=True)], step)
+    assert "100% of the prompts had a correct completion" in watch.end_step(12)
+    assert "too easy" in watch.end_step(12)
 
 
 def test_the_server_gets_what_the_trainer_needs_unless_the_user_said_otherwise():

@@ -68,14 +68,18 @@ def test_fresh_run_keeps_the_old_ledger_beside(tmp_path):
 def test_plot_and_its_numbers(tmp_path):
     path = tmp_path / ledger.FILE_NAME
     ledger.append(path, [record(1, 0, {"0": [0.0, 1.0]}), record(2, 1, {"0": [0.0, 0.0], "1": [1.0, 0.0]})])
-    assert per_step(ledger.read(path)) == [
-        {"step": 1, "data_utilization": 1.0, "data_utilization_level0": 1.0, "mean_level": 0.0},
-        {"step": 2, "data_utilization": 1.0, "data_utilization_level0": 0.0, "mean_level": 1.0},
+    ledger.append(path, [record(3, 0, {"0": [0.0, 0.0], "1": [0.0, 0.0]}), record(3, 0, {"0": [1.0, 1.0]})])
+    assert [list(row.values()) for row in per_step(ledger.read(path))] == [
+        [1, 1.0, 1.0, 0.0, 0.0],
+        [2, 1.0, 0.0, 1.0, 0.0],
+        [3, 0.0, 0.0, 0.0, 0.5],  # level 0 for both: one failed at every level, one needs no hint
     ]
     plot_utilization({"Hint-GRPO": path}, tmp_path / "figure")
     assert (tmp_path / "figure.png").stat().st_size > 5000
     assert (tmp_path / "figure.svg").exists()
-    assert (tmp_path / "figure.csv").read_text().splitlines()[1] == "Hint-GRPO,1,1.0,1.0,0.0"
+    header, first, *_ = (tmp_path / "figure.csv").read_text().splitlines()
+    assert header == "run,step,data_utilization,data_utilization_level0,mean_level,never_correct"
+    assert first == "Hint-GRPO,1,1.0,1.0,0.0,0.0"
 
 
 def test_running_mean():

@@ -137,8 +137,8 @@ def test_weights_that_do_not_arrive_are_noticed(trainer, monkeypatch, capfd):
     monkeypatch.setattr(trainer.vllm_generation, "sync_weights", lambda: None)
     monkeypatch.setattr(trainer.args, "max_steps", 30)
     monkeypatch.setattr(trainer.args, "learning_rate", 1e-2)
-    trainer.gap_watch = GapWatch()
-    trainer.gap_watch.first = [0.01] * 5
+    trainer.health.gap = GapWatch(0.05)
+    trainer.health.gap.first = [0.01] * 5
     with pytest.raises(TrainingStopped, match="may not have arrived in vLLM, for 5 steps in a row"):
         trainer.train()
     assert "warning: step" in capfd.readouterr().err
