@@ -212,22 +212,20 @@ def until_end(row: list[int], eos_ids: tuple[int, ...]) -> list[int]:
 
 def load_plain(arguments: argparse.Namespace) -> Callable[..., Tokens]:
     """vLLM alone, with its own repetition penalty and logit bias."""
-    from hint_grpo.stack import HAS_CUDA
+    from hint_grpo.stack import HAS_CUDA, inspect_models_in_this_process
 
     from transformers import AutoConfig
     from vllm import LLM, SamplingParams
 
     from hint_grpo.calibration.load import choose_dtype, load_processor, load_rules
     from hint_grpo.calibration.questions import QuestionEncoder
-    from hint_grpo.calibration.vllm_engine import register_in_this_process
 
     config = AutoConfig.from_pretrained(arguments.model_path)
     context_length = config.get_text_config().max_position_embeddings
     processor = load_processor(arguments.model_path, max_pixels=None, trust_remote_code=False)
     encoder = QuestionEncoder(processor, max_new_tokens=arguments.max_new_tokens, context_length=context_length)
     rules = load_rules(arguments.model_path, config, processor.tokenizer, repetition_penalty=None)
-    if not HAS_CUDA:
-        register_in_this_process(config.architectures)
+    inspect_models_in_this_process()
     llm = LLM(
         str(arguments.model_path),
         dtype=str(choose_dtype(arguments.dtype)).removeprefix("torch."),

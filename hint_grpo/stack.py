@@ -45,6 +45,20 @@ def _share_the_cores() -> None:
         torch.set_num_threads(threads)
 
 
+def inspect_models_in_this_process() -> None:
+    """Call this before vLLM is given a model.
+
+    vLLM inspects a model class in a new interpreter, so that the calling process stays free of CUDA. On a CPU-only torch that
+    interpreter fails: it lacks the operators declared above. Without CUDA the inspection can as well run here.
+    """
+    if HAS_CUDA:
+        return
+    from vllm.model_executor.models import registry
+
+    assert registry._run_in_subprocess, "another vLLM: it inspects models in another way"
+    registry._run_in_subprocess = lambda inspect: inspect()
+
+
 def _set_defaults(**variables: str) -> None:
     for name, value in variables.items():
         os.environ.setdefault(name, value)

@@ -133,11 +133,9 @@ class HintGRPOTrainer(GRPOTrainer):
         self._last_loaded_step = -1
         context_length = self.limits.context_length or 0
         if self.args.placement.kind == "colocate":
-            from hint_grpo.calibration.vllm_engine import register_in_this_process
             from hint_grpo.rollout.vllm_colocate import ColocatedVLLM
 
-            if not hint_grpo.stack.HAS_CUDA:
-                register_in_this_process(self.model.config.architectures)
+            hint_grpo.stack.inspect_models_in_this_process()
             max_num_seqs = self.args.sequences_per_process
             self.vllm_generation = ColocatedVLLM(self, never, context_length=context_length, max_num_seqs=max_num_seqs)
         else:

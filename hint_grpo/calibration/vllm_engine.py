@@ -1,6 +1,6 @@
 """Builds the vLLM engine that calibrated decoding steps by hand."""
 
-from hint_grpo.stack import HAS_CUDA
+from hint_grpo.stack import HAS_CUDA, inspect_models_in_this_process
 
 import os
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from vllm import EngineArgs, LLMEngine, ModelRegistry
+from vllm import EngineArgs, LLMEngine
 
 from hint_grpo.calibration.admission import Capacity
 from hint_grpo.calibration.questions import QuestionEncoder
@@ -39,8 +39,7 @@ class EngineSettings:
 def build_engine(settings: EngineSettings, encoder: QuestionEncoder, rules: GreedyRules, config: Any) -> LLMEngine:
     """An engine in this process, with the logits processor of the interface that its model runner speaks."""
     _keep_to_v1_where_v2_takes_no_processor()
-    if not HAS_CUDA:
-        register_in_this_process(config.architectures)
+    inspect_models_in_this_process()
     try:
         vllm_config = _engine_args(settings, encoder, rules).create_engine_config()
         vllm_config.model_config.logits_processors = [_logits_processor(vllm_config)]
@@ -115,12 +114,3 @@ def _keep_to_v1_where_v2_takes_no_processor() -> None:
 
 def _picture_cache_tokens(config: Any, dtype: str) -> int:
     return PICTURE_CACHE_BYTES // (config.get_text_config().hidden_size * getattr(torch, dtype).itemsize)
-
-
-def register_in_this_process(architectures: list[str]) -> None:
-    """vLLM looks at a model class in a subprocess, so as not to touch CUDA here. On a CPU-only torch that subprocess
-    fails (torchvision is cured in this process alone), and there is no CUDA to keep away from."""
-    for architecture in architectures:
-        model = ModelRegistry.models.get(architecture)
-        if model is not None:
-            ModelRegistry.register_model(architecture, model.load_model_cls())

@@ -1,6 +1,6 @@
 """vLLM loads the toy models and says what transformers says: greedy tokens and their log-probabilities, in float32."""
 
-import hint_grpo.stack  # noqa: F401
+from hint_grpo.stack import inspect_models_in_this_process
 
 import importlib.util
 import json
@@ -25,6 +25,7 @@ NUM_PROMPTS, NUM_TOKENS = 6, 96
 def test_vllm_agrees_with_transformers(world: World, family: models.Family):
     from vllm import LLM, SamplingParams
 
+    inspect_models_in_this_process()
     directory = world.models[family]
     processor = AutoProcessor.from_pretrained(directory)
     rows = [json.loads(line) for line in world.test_prompts.read_text().splitlines()[:NUM_PROMPTS]]
