@@ -22,6 +22,7 @@ from hint_grpo.folder_lock import only_run_in
 from hint_grpo.plots import plot_utilization
 from hint_grpo.progress import ProgressBar
 from hint_grpo.rollout import server_process
+from hint_grpo.rollout.access import token_of_the_environment
 from hint_grpo.rollout.prompting import length_limits
 from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
 from hint_grpo.scoring.rewards import make_reward
@@ -90,8 +91,13 @@ def only_run(training: HintGRPOConfig) -> AbstractContextManager[None]:
 
 
 def rollout_server(training: HintGRPOConfig, model: ModelConfig) -> AbstractContextManager[ServerProcess | None]:
-    """The run's own vLLM server, on rank 0 of a run that has one: started while the trainer loads, ended with the block."""
+    """The run's own vLLM server, on rank 0 of a run that has one: started while the trainer loads, ended with the block.
+
+    A server that the user runs may still be starting. One that is up and refuses the run's token does so before a model loads.
+    """
     settings = None
+    if training.placement.kind == "given server" and training.process_index == 0:
+        server_process.is_up(training.vllm_server_base_url.rstrip("/"), token_of_the_environment())
     if training.placement.kind == "own server" and training.process_index == 0:
         config = AutoConfig.from_pretrained(model.model_name_or_path, trust_remote_code=training.trust_remote_code)
         settings = ServerSettings(
@@ -151,6 +157,8 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
         print(line)
     gpus = " (one GPU each)" if args.device.type == "cuda" else ""
     print(f"training: {args.world_size} process(es) on {args.device.type}{gpus}; rollouts: {_who_samples(trainer)}")
+    for note in args.placement.notes:
+        print(f"note: {note}")
     print(
         f"hints: {args.hint_policy}, {args.policy.num_levels} level(s), {args.hint_injection} injection, "
         f"{args.escalation} escalation"

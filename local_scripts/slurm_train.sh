@@ -23,7 +23,10 @@ server=${nodes[0]} first=${nodes[1]}
 num_training=$((${#nodes[@]} - 1))
 tensor_parallel=${TENSOR_PARALLEL:-2}
 
-# Reachable from the other nodes, and from nowhere else if the cluster's network is closed: vLLM asks nobody who he is.
+# Every node of the cluster can reach the server: it asks for this token, which srun passes on in the environment.
+export HINT_GRPO_SERVER_TOKEN=${HINT_GRPO_SERVER_TOKEN:-$(.venv/bin/python -c 'import secrets; print(secrets.token_hex(32))')}
+export SLURM_EXPORT_ENV=ALL
+
 srun --nodes 1 --ntasks 1 --nodelist "$server" \
     .venv/bin/python -m hint_grpo.rollout.serve "$MODELS/$model" --host 0.0.0.0 --port 8000 --dtype bfloat16 \
     --tensor-parallel-size "$tensor_parallel" --data-parallel-size $((8 / tensor_parallel)) \

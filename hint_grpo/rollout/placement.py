@@ -7,6 +7,9 @@ from hint_grpo.errors import UserError
 
 Kind = Literal["transformers", "colocate", "own server", "given server"]
 MODES = ("auto", "colocate", "server")
+MIG_NOTE = (
+    "a slice of a GPU (MIG) is visible: training and vLLM are untested there, and NCCL joins no two slices of a GPU"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,8 @@ class Placement:
     """GPUs of the run's own server, as CUDA_VISIBLE_DEVICES names them; none on a CPU."""
     sleep: bool = False
     """Whether the engine gives its memory back while the model is trained on the same GPU."""
+    notes: tuple[str, ...] = ()
+    """What the user should know before the first step, a line each."""
 
 
 def place(
@@ -32,12 +37,13 @@ def place(
     """The paper's layout where the node has GPUs to spare: training processes take the first, a server the others."""
     if mode not in MODES:
         raise UserError(f"--vllm_mode {mode} is not known: use one of {', '.join(MODES)}")
+    notes: tuple[str, ...] = (MIG_NOTE,) if any(name.startswith("MIG-") for name in gpus) else ()
     if not use_vllm:
-        return Placement("transformers")
+        return Placement("transformers", notes=notes)
     if base_url is not None:
         if mode == "colocate":
             raise UserError("--vllm_server_base_url goes with --vllm_mode server, not with colocate")
-        return Placement("given server")
+        return Placement("given server", notes=notes)
     spare = gpus[num_local_processes:]
     if num_nodes > 1 and mode == "server":
         raise UserError(
@@ -54,9 +60,14 @@ def place(
             raise UserError(
                 f"--vllm_tensor_parallel_size {tensor_parallel_size} does not divide the server's {len(spare)} GPUs"
             )
-        return Placement("own server", spare)
+        return Placement("own server", spare, notes=notes)
     if tensor_parallel_size != 1:
         raise UserError(
             "--vllm_tensor_parallel_size is for a server; in the trainer's process every rank has its engine"
         )
-    return Placement("colocate", sleep=bool(gpus) if sleep is None else sleep)
+    if mode == "auto" and spare:  # several nodes
+        notes += (
+            f"{len(spare)} GPU(s) of each node stay idle, since a run on several nodes starts no server: raise --nproc_per_node, "
+            "or start a server that all nodes reach and give --vllm_server_base_url (README, More than one node)",
+        )
+    return Placement("colocate", sleep=bool(gpus) if sleep is None else sleep, notes=notes)

@@ -5,6 +5,7 @@ The server runs under `guard.py`, which ends it also where the trainer is killed
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import requests
 
+from hint_grpo.errors import UserError
 from hint_grpo.machine import torchrun_chose_threads
+from hint_grpo.rollout.access import TOKEN_VARIABLE
+from hint_grpo.rollout.connection import server_session
 from hint_grpo.rollout.ports import free_port
 
 PROGRESS_S = 10.0
@@ -23,6 +27,7 @@ PROGRESS_S = 10.0
 NOT_THE_SERVERS = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME",
     "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_DEEPSPEED", "VLLM_ENABLE_V1_MULTIPROCESSING",
+    "VLLM_API_KEY",
 )  # fmt: skip
 
 
@@ -67,17 +72,21 @@ class ServerSettings:
 
 
 class ServerProcess:
-    """A running server, its address and its log."""
+    """A running server, its address, the token that it asks for, and its log."""
 
     def __init__(self, settings: ServerSettings, log: Path) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
+        self.token = secrets.token_hex(32)
         self.log = log
         serve = [sys.executable, "-m", "hint_grpo.rollout.serve", *settings.arguments(port)]
         environment = {name: value for name, value in os.environ.items() if name not in not_the_servers()}
         environment = {name: value for name, value in environment.items() if not name.startswith("TORCHELASTIC")}
         root = str(Path(__file__).parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        if environment.get("VLLM_LOGGING_LEVEL") == "ERROR":  # what hint_grpo.stack sets for vLLM inside a trainer
+            del environment["VLLM_LOGGING_LEVEL"]
+        environment[TOKEN_VARIABLE] = self.token
         if settings.gpu_ids:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(settings.gpu_ids)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -116,17 +125,30 @@ def rollout_server(settings: ServerSettings | None, log: Path) -> Iterator[Serve
         server.stop()
 
 
-def wait_until_up(url: str, timeout_s: float, server: ServerProcess | None) -> None:
+def is_up(url: str, token: str | None) -> bool:
+    """Whether the server answers. Raises UserError where it refuses the token."""
+    try:
+        with server_session(token, num_retries=0) as session:
+            status = session.get(f"{url}/health", timeout=5).status_code
+    except requests.RequestException:
+        return False
+    if status == 401:
+        raise refused(url, token)
+    return status == 200
+
+
+def refused(url: str, token: str | None) -> UserError:
+    """Of a server that answered 401."""
+    return UserError(
+        f"the vLLM server at {url} refuses {'the token in' if token else 'requests without'} {TOKEN_VARIABLE}: set it to what "
+        "it was when the server was started"
+    )
+
+
+def wait_until_up(url: str, timeout_s: float, server: ServerProcess | None, token: str | None) -> None:
     """Until the server answers; says now and then that it waits. Raises RuntimeError where it ended, or in the end."""
     start = said = time.monotonic()
-    while True:
-        try:
-            with requests.Session() as session:
-                session.trust_env = False
-                if session.get(f"{url}/health", timeout=5).status_code == 200:
-                    break
-        except requests.RequestException:
-            pass  # not up yet
+    while not is_up(url, token):
         now = time.monotonic()
         if server is not None and server.ended():
             raise RuntimeError(f"the vLLM server ended while it started: {server.log_tail()}")

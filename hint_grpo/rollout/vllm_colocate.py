@@ -27,7 +27,7 @@ from vllm.sampling_params import RequestOutputKind
 from hint_grpo.rollout.ports import free_port
 from hint_grpo.rollout.sampling import sampling_settings
 from hint_grpo.rollout.types import OnGroup, Sampled, Turn
-from hint_grpo.rollout.weights import repack_tied_head
+from hint_grpo.rollout.weights import forget_prefixes, repack_tied_head
 
 JUDGING_STEPS = 2  # engine steps that a group may be judged in before its prompt goes up a level
 
@@ -122,8 +122,7 @@ class ColocatedVLLM(VLLMGeneration):
         repack_tied_head(worker.get_model())
         # Both hold what the old weights made. The reload empties the worker's half of the picture cache; without the
         # scheduler's half, a picture seen before would be looked for and not found.
-        if not self.llm.reset_prefix_cache():
-            raise RuntimeError("vLLM could not drop the prefix cache of the old weights: requests are still in flight")
+        forget_prefixes(self.llm.reset_prefix_cache)
         self.llm.llm_engine.reset_encoder_cache()
         self._llm_weights_sleeping = False
 

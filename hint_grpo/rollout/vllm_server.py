@@ -10,6 +10,7 @@ import hint_grpo.stack
 
 import base64
 import io
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,21 +20,35 @@ from typing import Any
 
 import requests
 from accelerate.utils import broadcast_object_list, patch_environment
-from requests.adapters import HTTPAdapter
 from safetensors.torch import save_file
 from trl.generation.vllm_client import VLLMClient
 from trl.generation.vllm_generation import VLLMGeneration
-from urllib3.util import Retry
 
 from hint_grpo.errors import RankError, UserError
+from hint_grpo.rollout.access import authorization, token_of_the_environment
+from hint_grpo.rollout.connection import MAX_REQUESTS, bypass_proxies, local_address, server_session
 from hint_grpo.rollout.ports import free_port
 from hint_grpo.rollout.sampling import sampling_settings
-from hint_grpo.rollout.server_process import ServerProcess, wait_until_up
+from hint_grpo.rollout.server_process import ServerProcess, refused, wait_until_up
 from hint_grpo.rollout.types import OnGroup, Sampled, Turn
+from hint_grpo.rollout.weights import forget_prefixes
 
-MAX_REQUESTS = 64  # at a time and rank
 ANSWER_TIMEOUT_S = 3600.0
 START_COMMAND = "python -m hint_grpo.rollout.serve MODEL --port PORT"
+
+
+class WeightClient(VLLMClient):
+    """TRL's client, which hands over weights by NCCL, with the server's token and without a proxy."""
+
+    def __init__(self, url: str, token: str | None, *, group_port: int) -> None:
+        self.token = token
+        super().__init__(url, group_port=group_port)
+
+    def check_server(self, total_timeout: float = 0.0, retry_interval: float = 2.0) -> None:
+        """The first thing that TRL's constructor does with its session. `wait_until_up` has seen the server already; TRL would
+        ask once more, without a token and through whatever proxy the environment names."""
+        self.session.trust_env = False
+        self.session.headers.update(authorization(self.token))
 
 
 class ServedVLLM(VLLMGeneration):
@@ -46,7 +61,6 @@ class ServedVLLM(VLLMGeneration):
         self.stages = trainer.stages
         self.suppressed_ids = suppressed_ids
         self.server = server
-        self.session = server_session()
         self.weights_folder = Path(args.output_dir) / "weights_for_server"
         super().__init__(
             model=trainer.model,
@@ -58,11 +72,16 @@ class ServedVLLM(VLLMGeneration):
         )
 
     def _init_vllm(self) -> None:
-        url = [self.server.url if self.server else self.args.vllm_server_base_url]
-        broadcast_object_list(url, from_process=0)
-        self.url: str = url[0].rstrip("/")
+        access: list[Any] = [self.args.vllm_server_base_url, token_of_the_environment()]
+        if self.server:
+            access = [self.server.url, self.server.token]
+        broadcast_object_list(access, from_process=0)  # only rank 0 knows the run's own server
+        self.url: str = access[0].rstrip("/")
+        self.token: str | None = access[1]
+        self.session = server_session(self.token)
+        bypass_proxies(self.url)
         if self.accelerator.is_main_process:
-            wait_until_up(self.url, self.server_timeout, self.server)
+            wait_until_up(self.url, self.server_timeout, self.server, self.token)
             self._check_server()
             if hint_grpo.stack.HAS_CUDA:
                 self._join_server()
@@ -70,10 +89,12 @@ class ServedVLLM(VLLMGeneration):
         self.model_name = self._call("get", "/v1/models")["data"][0]["id"]
 
     def _join_server(self) -> None:
-        """The NCCL group for the weights. With the run's own server it listens on this machine alone."""
+        """The NCCL group for the weights. It listens where the server's messages come back to: with the run's own server on
+        this machine alone."""
         port = self.args.vllm_group_port or free_port()
-        with patch_environment(**({"vllm_host_ip": "127.0.0.1"} if self.server else {})):
-            self.vllm_client = VLLMClient(self.url, group_port=port, connection_timeout=self.server_timeout)
+        self.vllm_client = WeightClient(self.url, self.token, group_port=port)
+        address = os.environ.get("VLLM_HOST_IP") if self.server is None else None
+        with patch_environment(vllm_host_ip=address or local_address(self.url)):
             self.vllm_client.init_communicator(device=self.accelerator.device)
 
     def _check_server(self) -> None:
@@ -105,10 +126,13 @@ class ServedVLLM(VLLMGeneration):
         else:
             self._hand_over_files()
         if self.accelerator.is_main_process:
-            # A picture's features and a prefix's keys are the old weights' work.
-            self._call("post", "/reset_encoder_cache")
-            self._call("post", "/reset_prefix_cache")
+            self._forget_caches()
         self.accelerator.wait_for_everyone()
+
+    def _forget_caches(self) -> None:
+        """A picture's features and a prefix's keys are the old weights' work."""
+        self._call("post", "/reset_encoder_cache")
+        forget_prefixes(lambda: self._call("post", "/reset_prefix_cache")["success"])
 
     def _hand_over_files(self) -> None:
         main = self.accelerator.is_main_process
@@ -166,23 +190,13 @@ class ServedVLLM(VLLMGeneration):
         except requests.ConnectionError as error:
             log = f"; the end of its log: {self.server.log_tail()}" if self.server else ""
             raise RuntimeError(f"the vLLM server at {self.url} does not answer{log}") from error
+        if response.status_code == 401:
+            raise refused(self.url, self.token)
         if response.status_code != 200:
             raise RuntimeError(
                 f"{path} of the vLLM server at {self.url}: {response.status_code}, {response.text[:500]}"
             )
         return response.json() if response.content else None
-
-
-def server_session() -> requests.Session:
-    """Connections to a vLLM server, without a proxy: it has no business between trainer and server."""
-    session = requests.Session()
-    session.trust_env = False
-    # A server closes connections that have been idle for seconds, and a request may meet that moment. Every request can be
-    # sent again: turns are seeded, and weights and caches come out the same.
-    retries = Retry(total=3, backoff_factor=0.5, allowed_methods=None)
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=MAX_REQUESTS, max_retries=retries))
-    return session
 
 
 def generate_request(model_name: str, turn: Turn, settings: dict[str, Any]) -> dict[str, Any]:

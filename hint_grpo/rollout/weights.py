@@ -2,9 +2,13 @@
 
 import hint_grpo.stack
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
+
+RESET_ATTEMPTS, RESET_PAUSE_S = 20, 0.5
 
 
 def repack_tied_head(model: torch.nn.Module) -> None:
@@ -19,12 +23,27 @@ def repack_tied_head(model: torch.nn.Module) -> None:
             module.quant_method.process_weights_after_loading(module)
 
 
+def forget_prefixes(reset: Callable[[], bool]) -> None:
+    """Calls `reset` until vLLM has dropped the prefixes that the old weights computed. It answers False while requests hold
+    blocks of the cache, and keeps every prefix then: sampling on from it would mix old weights with new ones."""
+    for attempt in range(RESET_ATTEMPTS):
+        if attempt:
+            time.sleep(RESET_PAUSE_S)
+        if reset():
+            return
+    raise RuntimeError(
+        f"vLLM did not reset its prefix cache in {RESET_ATTEMPTS} attempts: requests still hold blocks of it, and it would go on "
+        "with what the old weights computed"
+    )
+
+
 class WeightLoading:
     """Mixed into the workers of a vLLM server (--worker-extension-cls); called through /collective_rpc."""
 
     model_runner: Any
+    reload_weights: Callable[..., None]  # the worker's, inside vLLM's configuration
 
     def load_weights_from(self, folder: str) -> None:
         """Replaces the weights by those of the safetensors files in `folder`."""
-        self.model_runner.reload_weights(weights_path=folder)
+        self.reload_weights(weights_path=folder)
         repack_tied_head(self.model_runner.get_model())

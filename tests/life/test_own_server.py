@@ -4,7 +4,11 @@ import json
 import signal
 import socket
 
+import psutil
 import pytest
+
+from hint_grpo.rollout.access import TOKEN_VARIABLE
+from hint_grpo.rollout.connection import server_session
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow
@@ -25,6 +29,37 @@ def published(**more):
 def listens(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def assert_only_the_run_may_use(run, port, out):
+    """Its server answers 401 to everybody else, and the token stands on no command line and in no log."""
+    (token,) = {process.environ().get(TOKEN_VARIABLE) for process in run.seen.values() if is_server(process)}
+    url = f"http://127.0.0.1:{port}"
+    for wrong in (None, "wrong", token[:-1]):
+        with server_session(wrong) as session:
+            for path in (
+                "/collective_rpc",
+                "/inference/v1/generate",
+                "/reset_prefix_cache",
+                "/init_weight_transfer_engine",
+                "/update_weights",
+                "/v1/completions",
+            ):
+                assert session.post(url + path, json={}, timeout=60).status_code == 401, path
+            assert session.get(f"{url}/health", timeout=60).status_code == 401
+    with server_session(token) as session:
+        assert session.get(f"{url}/health", timeout=60).status_code == 200
+    commands = [" ".join(process.cmdline()) for process in run.seen.values() if process.is_running()]
+    log = (out / "vllm_server.log").read_text()
+    assert token not in "".join([run.text(), log, *commands])
+    assert "INFO" in log
+
+
+def is_server(process):
+    try:
+        return process.is_running() and "hint_grpo.rollout.serve" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def history(out):
@@ -79,6 +114,7 @@ def test_a_killed_trainer_leaves_no_server_and_no_port(start, flags, tmp_path):
     run.wait_for(lambda: (out / "hint_ledger.jsonl").exists())
     port = run.server_port()
     assert listens(port)
+    assert_only_the_run_may_use(run, port, out)
     run.kill_trainer()
     assert not run.left_over()
     assert not listens(port)

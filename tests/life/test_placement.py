@@ -36,10 +36,26 @@ def test_a_cpu_shares_unless_a_server_is_asked_for():
 
 
 def test_several_nodes_need_a_server_that_all_reach():
-    assert placed(num_nodes=2) == Placement("colocate", sleep=True)
+    assert placed(num_nodes=2, num_local_processes=8) == Placement("colocate", sleep=True)
     assert placed(num_nodes=2, base_url="http://node9:8000") == Placement("given server")
     with pytest.raises(UserError, match="--vllm_server_base_url"):
         placed(num_nodes=2, mode="server")
+
+
+def test_gpus_that_stay_idle_on_several_nodes_are_named():
+    (note,) = placed(num_nodes=2, num_local_processes=6).notes
+    assert "2 GPU(s) of each node stay idle" in note
+    assert "--vllm_server_base_url" in note
+    assert not placed(mode="colocate").notes  # asked for
+
+
+@pytest.mark.parametrize("more", [{}, {"use_vllm": False}, {"base_url": "http://node9:8000"}])
+def test_a_slice_of_a_gpu_is_called_untested(more):
+    """CUDA shows a process one slice."""
+    (note,) = placed(gpus=("MIG-0a1b",), num_local_processes=1, **more).notes
+    assert "MIG" in note
+    assert "untested" in note
+    assert not placed(**more).notes
 
 
 def test_without_vllm_the_policy_samples():

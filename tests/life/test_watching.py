@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from hint_grpo.health import GapWatch, RewardWatch, SignalWatch, TrainingStopped
+from hint_grpo.rollout.connection import server_session
 from hint_grpo.rollout.serve import with_needed_flags
-from hint_grpo.rollout.vllm_server import server_session
 from hint_grpo.stages import NAMES, Stages
 from hint_grpo.watchdog import Sign, Watchdog, describe, hanging
 
@@ -197,7 +197,7 @@ def test_a_connection_that_the_server_has_just_closed_is_opened_again():
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        session = server_session()
+        session = server_session(None)
         for _ in range(2):
             assert session.post(f"http://127.0.0.1:{listener.getsockname()[1]}/x", json={}, timeout=10).json() == {}
         session.close()

@@ -11,6 +11,8 @@ from peft import LoraConfig
 
 from hint_grpo.command_line import LORA_TARGETS
 from hint_grpo.health import GapWatch, TrainingStopped
+from hint_grpo.rollout import weights
+from hint_grpo.rollout.weights import forget_prefixes
 
 pytest.importorskip("vllm")
 from hint_grpo.rollout.vllm_colocate import threads_kept
@@ -130,6 +132,38 @@ def test_every_training_step_samples_from_the_present_weights(trainer, monkeypat
     assert max(gaps) < 1e-3, gaps
     logged = [row for row in trainer.state.log_history if "sampling/sampling_logp_difference/mean" in row]
     assert len(logged) == 2
+
+
+def test_a_request_in_flight_holds_on_to_the_old_prefixes(trainer, monkeypatch):
+    """vLLM answers False then, and keeps them."""
+    from vllm import SamplingParams
+
+    monkeypatch.setattr(weights, "RESET_PAUSE_S", 0)
+    llm = trainer.vllm_generation.llm
+    llm.llm_engine.add_request("held", {"prompt_token_ids": [5] * 40}, SamplingParams(max_tokens=8, ignore_eos=True))
+    llm.llm_engine.step()
+    with pytest.raises(RuntimeError, match="did not reset its prefix cache"):
+        forget_prefixes(llm.reset_prefix_cache)
+    while llm.llm_engine.has_unfinished_requests():
+        llm.llm_engine.step()
+    forget_prefixes(llm.reset_prefix_cache)
+
+
+def test_a_servers_worker_reloads_within_vllms_configuration(trainer, world, monkeypatch):
+    """The way of a server's weights on a CPU, here on the worker of the engine in this process."""
+    from vllm.config import get_current_vllm_config_or_none
+
+    worker = trainer.vllm_generation.llm.llm_engine.model_executor.driver_worker.worker
+    reload, seen = worker.model_runner.reload_weights, []
+
+    def look(**arguments):
+        seen.append(get_current_vllm_config_or_none())
+        reload(**arguments)
+
+    monkeypatch.setattr(worker.model_runner, "reload_weights", look)
+    weights.WeightLoading.load_weights_from(worker, str(world.models["Qwen2.5-VL"]))
+    assert seen == [worker.vllm_config]
+    trainer.vllm_generation.sync_weights()
 
 
 def test_weights_that_do_not_arrive_are_noticed(trainer, monkeypatch, capfd):
