@@ -13,7 +13,7 @@ def main() -> int:
         from hint_grpo.evaluation.rescore import rescore
 
         output = output_folder(options)
-        summaries = rescore(output, options.scale, no_image=options.no_image)
+        summaries = rescore(output, options.scale, no_image=options.no_image, protocol=options.protocol)
     else:
         settings = settings_from(options)
         if options.check_data:

@@ -6,17 +6,19 @@ Without files only the toy's pictures are compared, as they are (sides of whole 
 larger, to 115 % and 160 % of their size. Pixel values are what the model gets: about 0.014 is one step of 8 bits.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import hint_grpo.stack  # noqa: F401
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from transformers import Qwen2VLImageProcessor
 
 from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.calibration.load import load_decoder
@@ -60,7 +62,8 @@ def main() -> None:
 def pixel_row(name: str, files: Iterable[Path]) -> str:
     """Differences between the model's inputs of the same picture in both ways, over all pictures that can be used."""
     processor = toy_processor("Qwen2.5-VL")
-    processor.image_processor.size = {"shortest_edge": 3136, "longest_edge": 12845056}  # as Qwen2-VL and 2.5-VL ship it
+    # As Qwen2-VL and Qwen2.5-VL ship it.
+    processor.image_processor = Qwen2VLImageProcessor(min_pixels=3136, max_pixels=12845056)
     family = family_of(processor)
     ways = [Pictures(processor, processing) for processing in PROCESSINGS]
     differences, num_other_size, number = [], 0, 0

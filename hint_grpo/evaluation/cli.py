@@ -8,6 +8,7 @@ from typing import NoReturn
 from hint_grpo.calibration.choices import BACKENDS, DTYPES, PICTURE_PROCESSING
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
+from hint_grpo.evaluation.presets import DEFAULT, PRESETS, PROTOCOLS
 from hint_grpo.evaluation.settings import EvaluationSettings, default_output
 
 DESCRIPTION = "Evaluate a model on GeoQA, any question file of its form, or a benchmark, with text-bias calibration."
@@ -26,7 +27,10 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, after a check that the paths this command needs are given at all."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    # Read twice: a preset's values are defaults, so that every flag that is given wins.
+    parser.set_defaults(**PRESETS[parser.parse_args(arguments).preset])
+    options = parser.parse_args(arguments)
     if options.rescore:
         if options.output_dir is None and (
             options.model_path is None or not (options.prompt_path or options.benchmark)
@@ -57,6 +61,8 @@ def settings_from(options: argparse.Namespace) -> EvaluationSettings:
         gpu_memory_utilization=options.gpu_memory_utilization,
         limit=options.limit,
         no_image=options.no_image,
+        preset=options.preset,
+        protocol=options.protocol or PROTOCOLS[0],
         skip_bad=options.skip_bad,
     )
 
@@ -102,6 +108,18 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--output_dir", type=Path, help="default: output/eval/MODEL/QUESTION_FILE (or .../BENCHMARK)")
     group.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     group.add_argument("--no_image", action="store_true", help="ask without the pictures (how far text alone gets)")
+    group.add_argument(
+        "--preset",
+        default=DEFAULT,
+        choices=tuple(PRESETS),
+        help="whose evaluation, where no flag says otherwise: released is the authors' code (docs/faithfulness.md)",
+    )
+    group.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        help="what `Accuracy:` counts; released_evaluation compares the completion with the ground truth, paper (the "
+        "default) the other way round",
+    )
     group.add_argument("--skip_bad", action="store_true", help="leave unusable questions out, counted, and go on")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.completions import write_completions
 from hint_grpo.evaluation.plot import draw_scales
+from hint_grpo.evaluation.presets import PROTOCOLS
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results, write_results
 from hint_grpo.evaluation.scored import scored_again
 from hint_grpo.evaluation.settings import BLIND, scale_name
@@ -13,14 +14,17 @@ from hint_grpo.evaluation.summary import Summary, read_summary, summarise, write
 from hint_grpo.folder_lock import only_run_in
 
 
-def rescore(output: Path, scales: Sequence[float] | None = None, *, no_image: bool = False) -> list[Summary]:
+def rescore(
+    output: Path, scales: Sequence[float] | None = None, *, no_image: bool = False, protocol: str | None = None
+) -> list[Summary]:
     """Every scale folder of `output` (or those of `scales`), rewritten in place; the tokens stay as they are.
 
-    Blind runs come first, so that the last line is not theirs; `no_image` takes them alone.
+    `protocol` is that of `correct_paper`; None: the one that the run had. Blind runs come first, so that the last line is
+    not theirs; `no_image` takes them alone.
     """
     folders = _folders(output, scales, no_image)
     with only_run_in(output):
-        summaries = [_rescore_folder(folder) for folder in folders]
+        summaries = [_rescore_folder(folder, protocol) for folder in folders]
         write_overview(output, summaries)
         draw_scales(summaries, output)
     return summaries
@@ -37,15 +41,17 @@ def _folders(output: Path, scales: Sequence[float] | None, no_image: bool) -> li
     return [found[name] for name in wanted]
 
 
-def _rescore_folder(folder: Path) -> Summary:
+def _rescore_folder(folder: Path, protocol: str | None) -> Summary:
     path = folder / RESULTS_FILE
     before = existing_results(path)
-    results = [scored_again(result) for result in before.values()]
+    old = read_summary(folder)
+    made_with = old.get("made_with") or {}
+    protocol = protocol or made_with.get("protocol") or PROTOCOLS[0]
+    results = [scored_again(result, protocol) for result in before.values()]
     write_results(path, results)
     write_completions(folder, results)
     changed = sum(_verdict(result) != _verdict(before[result.id]) for result in results)
     print(f"{folder.name}: {len(results)} answers scored again, {changed} judged differently")
-    old = read_summary(folder)
     summary = summarise(
         results,
         name=folder.name,
@@ -54,7 +60,7 @@ def _rescore_folder(folder: Path) -> Summary:
         num_skipped=old.get("num_skipped", 0),
         tokens_per_second=old.get("tokens_per_second"),
         decoding=old.get("decoding"),
-        made_with=old.get("made_with"),
+        made_with=made_with | {"protocol": protocol},
     )
     write_summary(folder, summary)
     return summary

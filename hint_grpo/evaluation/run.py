@@ -13,6 +13,7 @@ matrix product does depend on the shape of the batch, on every backend, and sing
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hint_grpo.data.questions import Question
 from hint_grpo.evaluation.identity import check_model_folder, conditions_for, file_digest, model_digest
 from hint_grpo.evaluation.plot import draw_scales
 from hint_grpo.evaluation.pool import ChunkSizes, Pool, Task
+from hint_grpo.evaluation.presets import preset_line
 from hint_grpo.evaluation.progress import Progress
 from hint_grpo.evaluation.questions import usable_questions
 from hint_grpo.evaluation.scale_run import ScaleRun
@@ -42,6 +44,7 @@ def run_evaluation(settings: EvaluationSettings, *, show_progress: bool = True) 
     """Decodes what is not on disk yet, scores all of it, and returns one summary per scale in the order given."""
     check_model_folder(settings.model_path)
     usable = usable_questions(settings)
+    print(preset_line(settings.preset, asdict(settings)), file=sys.stderr)
     output = settings.output
     with only_run_in(output):
         runs = _begin(settings, usable.questions)

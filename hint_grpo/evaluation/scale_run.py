@@ -24,7 +24,9 @@ class ScaleRun:
         self.store = ResultStore(settings.scale_folder(scale))
         # Earlier answers are scored against today's ground truths: those are no part of what an answer depends on.
         earlier = self.store.begin(conditions)
-        self.results: dict[str, Result] = {id: scored(self.questions[id], answer) for id, answer in earlier.items()}
+        self.results: dict[str, Result] = {
+            id: scored(self.questions[id], answer, settings.protocol) for id, answer in earlier.items()
+        }
         self.store.start(self.results)
         self._num_earlier, self._new_tokens, self._seconds = len(earlier), 0, 0.0
 
@@ -48,7 +50,7 @@ class ScaleRun:
 
     def take(self, answered: Answered) -> Result:
         """Scores an answer and puts it on disk."""
-        result = scored(self.questions[answered.id], answered.answer)
+        result = scored(self.questions[answered.id], answered.answer, self.settings.protocol)
         self.store.append(result)
         self.results[result.id] = result
         self._new_tokens += result.num_tokens
@@ -73,6 +75,8 @@ class ScaleRun:
                 "prompt_path": None if self.settings.prompt_path is None else str(self.settings.prompt_path),
                 "benchmark": self.settings.benchmark,
                 "data_path": None if self.settings.data_path is None else str(self.settings.data_path),
+                "preset": self.settings.preset,
+                "protocol": self.settings.protocol,
                 "versions": installed_versions(),
             },
         )

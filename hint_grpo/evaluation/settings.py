@@ -11,6 +11,7 @@ from pathlib import Path
 from hint_grpo.calibration.choices import BACKENDS, DTYPES, PICTURE_PROCESSING
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
+from hint_grpo.evaluation.presets import DEFAULT, PRESETS, PROTOCOLS
 
 # Where test_model.py writes when --output_dir is left out: one folder per model and question file.
 DEFAULT_OUTPUT = Path("output") / "eval"
@@ -38,6 +39,8 @@ class EvaluationSettings:
     gpu_memory_utilization: float = 0.9
     limit: int | None = None
     no_image: bool = False
+    preset: str = DEFAULT
+    protocol: str = PROTOCOLS[0]
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
@@ -62,6 +65,8 @@ class EvaluationSettings:
         _check_positive("limit", self.limit)
         _check_choice("backend", self.backend, BACKENDS)
         _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("preset", self.preset, tuple(PRESETS))
+        _check_choice("protocol", self.protocol, PROTOCOLS)
         _check_choice("picture_processing", self.picture_processing, PICTURE_PROCESSING)
         ids = self.gpu_ids or ()
         if len(set(ids)) < len(ids) or any(gpu < 0 for gpu in ids):

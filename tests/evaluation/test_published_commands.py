@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hint_grpo.evaluation.check import check_data
+from hint_grpo.evaluation.cli import parse, settings_from
 from hint_grpo.evaluation.rescore import rescore
 from hint_grpo.evaluation.results import Result, read_results
 from hint_grpo.evaluation.run import run_evaluation
@@ -138,15 +139,17 @@ def test_other_decoding_parameters_decode_again_and_say_so(
     assert summaries[0].decoding["max_new_tokens"] == 5
 
 
-def test_another_picture_processing_decodes_again_and_says_so(
-    world, output: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_preset_released_decodes_again_and_says_so(world, output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The toy's pictures leave nothing to resize: the answers are the same, and were decoded all the same."""
     log, before = log_size(output), read_results(output / "scale-0.0" / "results.jsonl")
-    other = settings(world, output, scales=(0.0,), picture_processing="qwen_vl_utils")
-    (summary,) = run_evaluation(other, show_progress=False)
-    assert "other picture_processing processor, now qwen_vl_utils" in capsys.readouterr().err
+    released = settings_from(parse(flags(world, output, "--preset", "released", "--dtype", "float32")))
+    (summary,) = run_evaluation(released, show_progress=False)
+    told = capsys.readouterr().err
+    assert "preset released; overridden: dtype float32 (preset: bfloat16), max_new_tokens 24 (preset: 1024)" in told
+    assert "other picture_processing processor, now qwen_vl_utils" in told
     assert summary.decoding["picture_processing"] == "qwen_vl_utils"
+    assert summary.made_with["preset"] == "released"
+    assert summary.made_with["protocol"] == "released_evaluation"
     assert log_size(output) > log
     after = read_results(output / "scale-0.0" / "results.jsonl")
     assert {id: r.completion for id, r in after.items()} == {id: r.completion for id, r in before.items()}

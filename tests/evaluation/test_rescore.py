@@ -36,6 +36,18 @@ def test_no_image_takes_them_alone(output: Path) -> None:
     assert accuracy_line(summaries) == "Accuracy: 0.00%"
 
 
+def test_the_protocol_of_a_run_is_kept_and_can_be_changed(tmp_path: Path) -> None:
+    """`verify` is not symmetric: an equation is met by a value as ground truth, and not the other way round."""
+    (tmp_path / "scale-0.0").mkdir()
+    result = Result("1", "a.png", "x?", "5", "the answer: $2x + z = 5$", None, True, False, 9, "stop")
+    write_results(tmp_path / "scale-0.0" / RESULTS_FILE, [result])
+    verdicts = [
+        rescore(tmp_path, protocol=protocol)[0].num_correct_paper
+        for protocol in (None, "released_evaluation", None, "paper")
+    ]
+    assert verdicts == [1, 0, 0, 1]
+
+
 def test_an_output_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written to"), only_run_in(tmp_path / "file"):

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.cli import output_folder, parse, settings_from
+from hint_grpo.evaluation.presets import preset_line
 from hint_grpo.evaluation.settings import EvaluationSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +43,31 @@ def test_several_scales_and_gpus() -> None:
     assert given.gpu_ids == (0, 2, 5)
 
 
+def test_preset_released() -> None:
+    given = settings("--preset released")
+    assert (given.picture_processing, given.dtype, given.max_new_tokens) == ("qwen_vl_utils", "bfloat16", 1024)
+    assert given.protocol == "released_evaluation"
+    assert given.backend == "auto"
+    assert preset_line(given.preset, asdict(given)) == "preset released; overridden: nothing"
+
+
+def test_a_flag_wins_over_the_preset() -> None:
+    given = settings("--max_pixels 401408 --preset released --picture_processing processor")
+    assert (given.picture_processing, given.dtype, given.max_pixels) == ("processor", "bfloat16", 401408)
+    assert preset_line(given.preset, asdict(given)) == (
+        "preset released; overridden: picture_processing processor (preset: qwen_vl_utils), "
+        "max_pixels 401408 (preset: None)"
+    )
+
+
+def test_the_other_presets() -> None:
+    for flags in ("", "--preset default", "--preset paper"):
+        given = settings(flags)
+        assert (given.picture_processing, given.dtype, given.max_new_tokens) == ("processor", "auto", 1024)
+        assert given.protocol == "paper"
+    assert preset_line("default", asdict(settings(""))) == "preset default"
+
+
 def test_a_blind_run_has_a_folder_of_its_own() -> None:
     assert settings("--no_image --output_dir out").scale_folder(0.0) == Path("out/scale-0.0-no_image")
 
@@ -60,6 +87,8 @@ def test_a_blind_run_has_a_folder_of_its_own() -> None:
         ("--gpu_ids 0,0", "each GPU once"),
         ("--gpu_ids all", "not a list of GPU numbers"),
         ("--backend sglang", "invalid choice"),
+        ("--preset authors", "invalid choice"),
+        ("--picture_processing pil", "invalid choice"),
         ("--scales 0.8", "unrecognized"),
         ("--rescore --check_data", "not allowed"),
     ],
