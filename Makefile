@@ -1,4 +1,5 @@
 # make demo | make test | make check      everything is set up in .venv on the first call
+# make STACK=cuda demo                    the CUDA stack on a machine without a GPU (a login node); STACK=cpu: the other
 PYTHON ?= python3
 RUN := .venv/bin/python
 
@@ -23,7 +24,7 @@ format: .venv/.ready
 	$(RUN) -m ruff format .
 
 .venv/.ready: requirements.txt requirements-common.txt requirements-cpu.txt requirements-dev.txt
-	local_scripts/setup_venv.sh $(PYTHON)
+	STACK=$(STACK) local_scripts/setup_venv.sh $(PYTHON)
 
 clean: ## what make demo and the checks leave; your runs in output/ stay
 	rm -rf output/demo .pytest_cache .mypy_cache .ruff_cache

@@ -3,7 +3,7 @@
 import sys
 
 from hint_grpo.errors import run_main
-from hint_grpo.evaluation.cli import output_folder, parse, settings_from
+from hint_grpo.evaluation.cli import check, output_folder, parse, settings_from, with_local_model
 
 
 def main() -> int:
@@ -16,6 +16,8 @@ def main() -> int:
         summaries = rescore(output, options.scale, no_image=options.no_image, protocol=options.protocol)
     else:
         settings = settings_from(options)
+        check(settings)
+        settings = with_local_model(settings)
         if options.check_data:
             from hint_grpo.evaluation.check import check_data
 

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOG_LINES_SHOWN = 15
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ANYWHERE = Seat()
+SHARDING = ("deepspeed", "fsdp")
 Job = TypeVar("Job")
 
 
@@ -38,11 +39,15 @@ def flag_words(flags: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def training_command(flags: Mapping[str, Any], *, recipe: Path | None = None, num_processes: int = 1) -> list[str]:
-    """train_model.py, under torchrun where it has several processes."""
+def training_command(
+    flags: Mapping[str, Any], *, recipe: Path | None = None, num_processes: int = 1, torchrun: bool = False
+) -> list[str]:
+    """train_model.py; under torchrun if it has several processes, or DeepSpeed or FSDP, which need its variables."""
+    torchrun = torchrun or num_processes > 1 or any(str(flags.get(name, "none")) != "none" for name in SHARDING)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
+    launcher += ["--shutdown-timeout", "300"]  # time for the checkpoint that a SIGTERM asks for
     config = [] if recipe is None else ["--config", str(recipe)]
-    return [sys.executable, *(launcher if num_processes > 1 else []), "train_model.py", *config, *flag_words(flags)]
+    return [sys.executable, *(launcher if torchrun else []), "train_model.py", *config, *flag_words(flags)]
 
 
 def evaluation_command(flags: Mapping[str, Any], *, no_image: bool = False) -> list[str]:

@@ -6,22 +6,18 @@ prompts (TRL: completions), `--max_prompt_length` exists, and `--torch_dtype` is
 
 import hint_grpo.stack  # noqa: F401
 
-import importlib.util
 import os
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
 from trl import GRPOConfig
 
-from hint_grpo.errors import UserError
+from hint_grpo.flag_checks import check_script, check_training, check_values
+from hint_grpo.flag_tables import TRUTH
 from hint_grpo.hints import HintPolicy
-from hint_grpo.machine import gpu_names
-from hint_grpo.rollout.placement import Placement, place
-from hint_grpo.scoring.rewards import REWARD_NAMES
-
-SERVER_DEFAULTS = (GRPOConfig.vllm_server_host, GRPOConfig.vllm_server_port)
+from hint_grpo.machine import check_gpus
+from hint_grpo.rollout.placement import Placement, placement_of
 
 
 @dataclass
@@ -37,7 +33,7 @@ class ScriptArguments:
     )
     reward_funcs: list[str] = field(
         default_factory=lambda: ["accuracy"],
-        metadata={"help": "Rewards, added up: " + ", ".join(REWARD_NAMES) + ". Accuracy alone decides the hint level."},
+        metadata={"help": "Rewards, added up: accuracy, format. Accuracy alone decides the hint level."},
     )
     scorer: Literal["strict", "paper", "released"] = field(
         default="strict",
@@ -83,17 +79,7 @@ class ScriptArguments:
     )
 
     def __post_init__(self) -> None:
-        if not self.data_path:
-            raise UserError(
-                "--data_path is missing: give the folder of LLaVA-CoT-100k (the one that holds train.jsonl)"
-            )
-        if not Path(self.data_path).is_dir():
-            raise UserError(f"--data_path {self.data_path} is not a folder; give the one that holds train.jsonl")
-        unknown = [name for name in self.reward_funcs if name not in REWARD_NAMES]
-        if unknown or not self.reward_funcs:
-            raise UserError(
-                f"unknown reward {', '.join(unknown) or '(none)'}: --reward_funcs takes {', '.join(REWARD_NAMES)}"
-            )
+        check_script(vars(self))
 
 
 @dataclass
@@ -222,8 +208,13 @@ class HintGRPOConfig(GRPOConfig):
     # Set by __post_init__: what --per_device_train_batch_size said, and who samples.
     prompts_per_device: int = field(init=False, default=0)
     placement: Placement = field(init=False, default=Placement("transformers"))
+    # Set by the command line: the precision asked for, in which vLLM samples (the weights that are trained may be float32).
+    rollout_dtype: str | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        for name, words in TRUTH.items():
+            value = getattr(self, name)
+            setattr(self, name, words.get(str(value).lower(), value))
         self._check()
         self.prompts_per_device = self.per_device_train_batch_size
         self.per_device_train_batch_size *= self.num_generations
@@ -235,55 +226,14 @@ class HintGRPOConfig(GRPOConfig):
         super().__post_init__()
 
     def _check(self) -> None:
-        """Every mistake that needs no model to see."""
-        if self.num_groups < 1:
-            raise UserError(f"--num_groups {self.num_groups}: give 1 (plain GRPO) or more hint levels (the paper: 3)")
-        if self.num_generations < 2:
-            raise UserError(
-                f"--num_generations {self.num_generations}: a group needs 2 or more completions (the paper: 4)"
-            )
-        if self.per_device_train_batch_size < 1:
-            raise UserError(f"--per_device_train_batch_size {self.per_device_train_batch_size}: give 1 or more prompts")
-        if self.hint_policy == "fixed" and (self.hint_ratio is None or not 0 <= self.hint_ratio < 1):
-            raise UserError("--hint_policy fixed needs --hint_ratio in [0, 1), such as 0.5")
-        if self.hint_policy != "fixed" and self.hint_ratio is not None:
-            raise UserError(f"--hint_ratio goes with --hint_policy fixed, not with {self.hint_policy}")
-        local = num_local_processes()
-        if local == 1 and "LOCAL_RANK" not in os.environ and not self.use_cpu and torch.cuda.device_count() > 1:
-            raise UserError(
-                f"{torch.cuda.device_count()} GPUs are visible, and python starts one process: say torchrun --nproc_per_node=N "
-                "train_model.py ..., or CUDA_VISIBLE_DEVICES=0 python train_model.py ..."
-            )
-        if self.eval_strategy != "no":
-            raise UserError("--eval_strategy: use no; checkpoints are evaluated by test_model.py")
-        if self.use_vllm and importlib.util.find_spec("vllm") is None:
-            raise UserError("--use_vllm true needs vLLM: pip install -r requirements.txt, or say --use_vllm false")
-        if self.vllm_server_base_url is None and (self.vllm_server_host, self.vllm_server_port) != SERVER_DEFAULTS:
-            raise UserError(
-                "--vllm_server_host and --vllm_server_port are not used: give --vllm_server_base_url http://HOST:PORT for a "
-                "server that you run"
-            )
-        self.placement = place(
-            use_vllm=self.use_vllm,
-            mode=self.vllm_mode,
-            base_url=self.vllm_server_base_url,
-            gpus=gpu_names(0 if self.use_cpu else torch.cuda.device_count()),
-            num_local_processes=local,
-            num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local,
-            tensor_parallel_size=self.vllm_tensor_parallel_size,
-            sleep=self.vllm_enable_sleep_mode,
-        )
+        """Validation that needs no model. Most of it has been done by the command line, before torch was imported."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
+        check_values(values)
+        check_training(values)
+        if not self.use_cpu:
+            check_gpus()
+        self.placement = placement_of(values, 0 if self.use_cpu else torch.cuda.device_count())
         self.vllm_enable_sleep_mode = self.placement.sleep
-        if self.deepspeed and isinstance(self.deepspeed, str) and not Path(self.deepspeed).is_file():
-            raise UserError(
-                f"--deepspeed {self.deepspeed} does not exist; local_scripts/ holds the project's configurations"
-            )
-        if self.max_bad_steps < 1 or self.stage_timeout <= 0:
-            raise UserError("--max_bad_steps and --stage_timeout must be above 0")
-        if self.warn_without_signal < 1 or not self.max_logp_gap > 0:
-            raise UserError("--warn_without_signal and --max_logp_gap must be above 0")
-        if self.max_prompt_length < 1 or self.max_completion_length < 1:
-            raise UserError("--max_prompt_length and --max_completion_length must be 1 or more")
 
     @property
     def sequences_per_process(self) -> int:
@@ -295,16 +245,6 @@ class HintGRPOConfig(GRPOConfig):
     def policy(self) -> HintPolicy:
         levels = self.num_groups if self.hint_policy == "adaptive" else 1
         return HintPolicy(self.hint_policy, levels, self.hint_ratio or 0.0, self.hint_counts, self.equal_hints)
-
-
-def num_local_processes() -> int:
-    """Of this run on this node, as torchrun or DeepSpeed's launcher says it."""
-    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE")
-    if told is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            "the launcher sets no LOCAL_WORLD_SIZE: start train_model.py by torchrun, accelerate or deepspeed"
-        )
-    return int(told or "1")
 
 
 def _use_gloo_on_cpu(config: HintGRPOConfig) -> None:

@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import is_peft_model
 from datasets import Dataset
 from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback
-from trl import ModelConfig, get_peft_config
+from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from hint_grpo import ledger
 from hint_grpo.callbacks import CleanStart, LogFile, SignalCheck, StageTimes, Watched
@@ -20,6 +21,7 @@ from hint_grpo.data.preflight import preflight, without_skipped
 from hint_grpo.errors import UserError
 from hint_grpo.folder_lock import only_run_in
 from hint_grpo.plots import plot_utilization
+from hint_grpo.precision import needs_float32
 from hint_grpo.progress import ProgressBar
 from hint_grpo.rollout import server_process
 from hint_grpo.rollout.access import token_of_the_environment
@@ -43,10 +45,12 @@ def load_processor(model: ModelConfig, training: HintGRPOConfig) -> Any:
             truncation_side="left",
             **pixels,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"--model_name_or_path {model.model_name_or_path}: {error}") from error
     if not hasattr(processor, "image_processor"):
-        raise UserError(f"{model.model_name_or_path} is no vision-language model: its processor takes no images")
+        raise UserError(
+            f"{model.model_name_or_path} is not a vision-language model: its processor does not accept images"
+        )
     Pictures(processor, training.picture_processing)  # raises where it is not for this model
     return processor
 
@@ -102,7 +106,7 @@ def rollout_server(training: HintGRPOConfig, model: ModelConfig) -> AbstractCont
         config = AutoConfig.from_pretrained(model.model_name_or_path, trust_remote_code=training.trust_remote_code)
         settings = ServerSettings(
             model=model.model_name_or_path,
-            dtype=model.dtype or "auto",
+            dtype=training.rollout_dtype or model.dtype or "auto",
             context_length=length_limits(config, training).context_length or 0,
             max_num_seqs=min(training.sequences_per_process * training.world_size, MAX_SEQUENCES_OF_SERVER),
             gpu_ids=training.placement.server_gpus,
@@ -137,6 +141,7 @@ def make_trainer(
         train_dataset=dataset,
         processing_class=processor,
         peft_config=get_peft_config(model),
+        quantization_config=get_quantization_config(model),
         server=server,
     )
     trainer.remove_callback(PrinterCallback)
@@ -152,9 +157,13 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
     if not trainer.accelerator.is_main_process:
         return
     args = trainer.args
-    prompts = args.prompts_per_device * args.gradient_accumulation_steps * args.world_size
     for line in report.lines(args.policy.num_levels):
         print(line)
+    if needs_float32(args.rollout_dtype, {**vars(args), "use_peft": is_peft_model(trainer.model)}):
+        print(
+            f"precision: weights are kept in float32 and computed with in {args.rollout_dtype} (autocast), because AdamW's "
+            f"updates are too small for {args.rollout_dtype} weights; --deepspeed or --use_peft need less memory"
+        )
     gpus = " (one GPU each)" if args.device.type == "cuda" else ""
     print(f"training: {args.world_size} process(es) on {args.device.type}{gpus}; rollouts: {_who_samples(trainer)}")
     for note in args.placement.notes:
@@ -164,12 +173,29 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
         f"{args.escalation} escalation"
     )
     print(f"pictures: {_picture_processing(args)}")
-    print(
+    print("\n".join([*batch_lines(args), f"context: {trainer.limits.context_length} tokens"]), flush=True)
+
+
+def batch_lines(args: HintGRPOConfig) -> list[str]:
+    """The batch arithmetic: what an optimizer step trains on, and how often prompts are sampled for.
+
+    A batch that was sampled once lasts `steps_per_generation` micro-batches, and is trained on `num_iterations` times.
+    """
+    prompts = args.prompts_per_device * args.gradient_accumulation_steps * args.world_size
+    sampled = args.prompts_per_device * args.steps_per_generation * args.world_size
+    lines = [
         f"a step: {args.prompts_per_device} prompt(s) x {args.gradient_accumulation_steps} accumulation x "
         f"{args.world_size} process(es) = {prompts} prompts, {args.num_generations} completions each = "
-        f"{prompts * args.num_generations} completions; context {trainer.limits.context_length} tokens",
-        flush=True,
-    )
+        f"{prompts * args.num_generations} completions"
+    ]
+    if args.steps_per_generation != args.gradient_accumulation_steps or args.num_iterations != 1:
+        steps = args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps
+        lines.append(
+            f"a generation: {args.prompts_per_device} prompt(s) x {args.steps_per_generation} steps_per_generation x "
+            f"{args.world_size} process(es) = {sampled} prompts sampled = {sampled * args.num_generations} completions, "
+            f"trained on {args.num_iterations} time(s): one generation for {steps:g} step(s)"
+        )
+    return lines
 
 
 def _picture_processing(args: HintGRPOConfig) -> str:

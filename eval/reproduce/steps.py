@@ -96,7 +96,14 @@ class Training:
     def command(self) -> list[str]:
         flags = {**self.flags, "resume_from_checkpoint": True, "output_dir": self.folder}
         recipe = recipe_path(self.run).relative_to(ROOT)
-        return training_command(flags, recipe=recipe, num_processes=self.experiment.num_processes)
+        # With several GPUs one process needs torchrun too: it leaves the others to the vLLM server. A run that has one GPU
+        # or core to itself starts sooner without.
+        return training_command(
+            flags,
+            recipe=recipe,
+            num_processes=self.experiment.num_processes,
+            torchrun=not self.experiment.settings.one_seat_each,
+        )
 
     def check_settings(self) -> None:
         """Raises UserError where the folder holds a run with other flags: a table must not mix the two."""

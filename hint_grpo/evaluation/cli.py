@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,7 +10,12 @@ from hint_grpo.calibration.choices import BACKENDS, DTYPES, PICTURE_PROCESSING
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
 from hint_grpo.evaluation.presets import DEFAULT, PRESETS, PROTOCOLS
+from hint_grpo.evaluation.seats import check_seats
 from hint_grpo.evaluation.settings import EvaluationSettings, default_output
+from hint_grpo.flag_checks import check_output
+from hint_grpo.hub import check_model_files, download_model, find_model, is_folder
+from hint_grpo.machine import check_gpus, count_gpus
+from hint_grpo.suggestions import did_you_mean
 
 DESCRIPTION = "Evaluate a model on GeoQA, any question file of its form, or a benchmark, with text-bias calibration."
 EPILOG = """\
@@ -28,8 +34,14 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, after a check that the paths this command needs are given at all."""
     parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        known = [name[2:] for action in parser._actions for name in action.option_strings if name.startswith("--")]
+        word = next((word for word in unknown if word.startswith("--")), unknown[0]).partition("=")[0]
+        suggestion = did_you_mean(word[2:], known, "--") if word.startswith("--") else ""
+        raise UserError(f"unknown {'flag ' if word.startswith('--') else ''}{word}{suggestion} {HELP_HINT}")
     # Read twice: a preset's values are defaults, so that every flag that is given wins.
-    parser.set_defaults(**PRESETS[parser.parse_args(arguments).preset])
+    parser.set_defaults(**PRESETS[options.preset])
     options = parser.parse_args(arguments)
     if options.rescore:
         if options.output_dir is None and (
@@ -54,6 +66,7 @@ def settings_from(options: argparse.Namespace) -> EvaluationSettings:
         backend=options.backend,
         batch_size=options.batch_size,
         gpu_ids=options.gpu_ids,
+        num_processes=options.num_processes,
         max_new_tokens=options.max_new_tokens,
         max_pixels=options.max_pixels,
         picture_processing=options.picture_processing,
@@ -65,6 +78,27 @@ def settings_from(options: argparse.Namespace) -> EvaluationSettings:
         protocol=options.protocol or PROTOCOLS[0],
         skip_bad=options.skip_bad,
     )
+
+
+def check(settings: EvaluationSettings) -> None:
+    """The mistakes that show without torch: places, the model's files, GPUs."""
+    name = str(settings.model_path)
+    check_model_files(find_model(name, "--model_path"), f"--model_path {name}", weights=is_folder(name))
+    if settings.prompt_path is not None and not settings.prompt_path.is_file():
+        raise UserError(f"{settings.prompt_path} is not there: give the question file (--prompt_path)")
+    if settings.data_path is not None and not settings.data_path.exists():
+        raise UserError(f"--data_path {settings.data_path} does not exist")
+    check_output(str(settings.output))
+    check_gpus()
+    check_seats(settings.gpu_ids, settings.num_processes, count_gpus())
+
+
+def with_local_model(settings: EvaluationSettings) -> EvaluationSettings:
+    """The settings with the model's folder for its Hub name, downloaded if it must be; the output folder keeps the name."""
+    name = str(settings.model_path)
+    if is_folder(name):
+        return settings
+    return replace(settings, output_dir=settings.output, model_path=download_model(name, "--model_path"))
 
 
 def output_folder(options: argparse.Namespace) -> Path:
@@ -94,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--model_path", type=Path, help="folder of a vision-language model (README, Models)")
+    group.add_argument(
+        "--model_path", type=Path, help="a vision-language model's folder, or its name on the Hub (README, Models)"
+    )
     group.add_argument(
         "--data_path",
         type=Path,
@@ -135,8 +171,9 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         help="questions decoded at a time, per process (default: 10 for hf; for vLLM 128 on a GPU, 32 without)",
     )
     group.add_argument(
-        "--gpu_ids", type=_gpu_ids, metavar="0,1", help="one process per GPU named (default: all visible; no GPU: one)"
+        "--gpu_ids", type=_gpu_ids, metavar="0,1", help="one process per GPU named (default: all visible)"
     )
+    group.add_argument("--num_processes", type=int, metavar="N", help="without a GPU: decoding processes (default 1)")
     group.add_argument("--max_new_tokens", type=int, default=1024, metavar="N", help="default 1024")
     group.add_argument("--max_pixels", type=int, metavar="N", help="pictures are shrunk to at most this many pixels")
     group.add_argument(

@@ -94,7 +94,7 @@ def _decode(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: S
     tasks = _tasks(settings, runs, questions)
     if not tasks:
         return 0
-    seats = choose_seats(settings.gpu_ids)[: len(tasks)]
+    seats = choose_seats(settings.gpu_ids, settings.num_processes)[: len(tasks)]
     logs = settings.output / "worker-*.log"
     start_answer_checker()  # it is ready when the model is, so the first answers need not wait for it
     print(f"loading {settings.model_path} in {len(seats)} process(es), log: {logs}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Where the decoding processes run: one per GPU, or on the CPU one process (or as many as --gpu_ids names)."""
+"""Where the decoding processes run: one per GPU, or on the CPU one process (or --num_processes)."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -8,15 +8,25 @@ from hint_grpo.evaluation.pool import Seat
 from hint_grpo.machine import available_cores, gpu_names
 
 
-def choose_seats(gpu_ids: Sequence[int] | None) -> list[Seat]:
-    """All visible GPUs, or those of --gpu_ids; without a GPU, one CPU process per entry of --gpu_ids, or one."""
+def choose_seats(gpu_ids: Sequence[int] | None, num_processes: int | None = None) -> list[Seat]:
+    """All visible GPUs, or those of --gpu_ids; without a GPU, `num_processes` CPU processes (default: one)."""
     gpus = visible_gpus()
+    check_seats(gpu_ids, num_processes, len(gpus))
     if not gpus:
-        return cpu_seats(len(gpu_ids) if gpu_ids else 1)
-    for gpu in gpu_ids or ():
-        if gpu >= len(gpus):
-            raise UserError(f"--gpu_ids names GPU {gpu}, but {len(gpus)} are visible: 0 to {len(gpus) - 1}")
+        return cpu_seats(num_processes or 1)
     return [Seat(gpu=gpus[gpu]) for gpu in (gpu_ids or range(len(gpus)))]
+
+
+def check_seats(gpu_ids: Sequence[int] | None, num_processes: int | None, num_gpus: int) -> None:
+    """Raises UserError for GPUs that are not there."""
+    if num_gpus == 0 and gpu_ids:
+        names = ",".join(map(str, gpu_ids))
+        raise UserError(f"--gpu_ids {names}: no GPU can be used here; leave it out (--num_processes N: CPU processes)")
+    if num_gpus and num_processes is not None:
+        raise UserError("--num_processes is for machines without a GPU: here there is one process per GPU (--gpu_ids)")
+    for gpu in gpu_ids or ():
+        if gpu >= num_gpus:
+            raise UserError(f"--gpu_ids names GPU {gpu}, but {num_gpus} are visible: 0 to {num_gpus - 1}")
 
 
 @cache

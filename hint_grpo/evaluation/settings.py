@@ -32,6 +32,7 @@ class EvaluationSettings:
     backend: str = "auto"
     batch_size: int | None = None
     gpu_ids: tuple[int, ...] | None = None
+    num_processes: int | None = None
     max_new_tokens: int = 1024
     max_pixels: int | None = None
     picture_processing: str = "processor"
@@ -63,6 +64,7 @@ class EvaluationSettings:
         _check_positive("max_new_tokens", self.max_new_tokens)
         _check_positive("max_pixels", self.max_pixels)
         _check_positive("limit", self.limit)
+        _check_positive("num_processes", self.num_processes)
         _check_choice("backend", self.backend, BACKENDS)
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("preset", self.preset, tuple(PRESETS))

@@ -1,9 +1,12 @@
 """Who samples the rollouts, and on which GPUs: decided once, before anything heavy is loaded (`--vllm_mode`)."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hint_grpo.errors import UserError
+from hint_grpo.machine import gpu_names, num_local_processes
 
 Kind = Literal["transformers", "colocate", "own server", "given server"]
 MODES = ("auto", "colocate", "server")
@@ -21,6 +24,26 @@ class Placement:
     """Whether the engine gives its memory back while the model is trained on the same GPU."""
     notes: tuple[str, ...] = ()
     """What the user should know before the first step, a line each."""
+
+
+def placement_of(values: Mapping[str, Any], num_gpus: int) -> Placement:
+    """`place` for a run's flags, on a node with `num_gpus` GPUs, as the launcher's variables say."""
+    local = num_local_processes()
+    if local == 1 and "LOCAL_RANK" not in os.environ and num_gpus > 1:
+        raise UserError(
+            f"{num_gpus} GPUs are visible, and python starts one process: use torchrun --nproc_per_node=N train_model.py ..., "
+            "or CUDA_VISIBLE_DEVICES=0 python train_model.py ..."
+        )
+    return place(
+        use_vllm=values["use_vllm"],
+        mode=values["vllm_mode"],
+        base_url=values["vllm_server_base_url"],
+        gpus=gpu_names(num_gpus),
+        num_local_processes=local,
+        num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local,
+        tensor_parallel_size=values["vllm_tensor_parallel_size"],
+        sleep=values["vllm_enable_sleep_mode"],
+    )
 
 
 def place(

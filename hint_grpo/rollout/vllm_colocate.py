@@ -56,7 +56,7 @@ class ColocatedVLLM(VLLMGeneration):
         with self._engine_variables(), threads_kept():
             self.llm = LLM(
                 model=self.model.name_or_path,
-                dtype=str(self.model.dtype).removeprefix("torch."),
+                dtype=self.args.rollout_dtype or str(self.model.dtype).removeprefix("torch."),
                 gpu_memory_utilization=self.gpu_memory_utilization,
                 max_model_len=self.max_model_length,
                 max_num_seqs=self.max_num_seqs,

@@ -53,5 +53,7 @@ def test_without_a_gpu_the_processes_share_the_cores(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(seats, "visible_gpus", list)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 5})
     assert seats.choose_seats(None) == [Seat()]
-    assert seats.choose_seats((0, 1)) == [Seat(cores=(0, 2, 5)), Seat(cores=(1, 3))]
-    assert seats.choose_seats(tuple(range(6))) == [Seat()] * 6
+    assert seats.choose_seats(None, 2) == [Seat(cores=(0, 2, 5)), Seat(cores=(1, 3))]
+    assert seats.choose_seats(None, 6) == [Seat()] * 6
+    with pytest.raises(UserError, match="--gpu_ids 0: no GPU can be used here"):
+        seats.choose_seats((0,))

@@ -210,7 +210,7 @@ def test_counting_rows_with_whole_numbers_and_fewer_questions_than_processes(wor
     prompts = tmp_path / "counting.jsonl"
     prompts.write_text(json.dumps({"image_path": image_path, "question": row["question"], "ground_truth": 4}) + "\n")
     output = tmp_path / "output"
-    run_evaluation(settings(world, output, prompt_path=prompts, scales=(0.0,), gpu_ids=(0, 1)), show_progress=False)
+    run_evaluation(settings(world, output, prompt_path=prompts, scales=(0.0,), num_processes=2), show_progress=False)
     (result,) = read_results(output / "scale-0.0" / "results.jsonl").values()
     assert result.ground_truth == "4"
     assert result.image_path == image_path

@@ -87,7 +87,7 @@ def test_everything_killed(
 
 
 def test_one_worker_of_two_killed(start: Run, uninterrupted: dict[str, bytes], tmp_path: Path) -> None:
-    run = start(tmp_path, "--gpu_ids", "0,1")
+    run = start(tmp_path, "--num_processes", "2")
     wait_for_answers(run, tmp_path, 3)
     workers = children(run.pid)
     assert len(workers) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hint_grpo.errors import UserError
-from hint_grpo.evaluation.cli import output_folder, parse, settings_from
+from hint_grpo.evaluation.cli import check, output_folder, parse, settings_from, with_local_model
 from hint_grpo.evaluation.presets import preset_line
 from hint_grpo.evaluation.settings import EvaluationSettings
 
@@ -89,7 +89,9 @@ def test_a_blind_run_has_a_folder_of_its_own() -> None:
         ("--backend sglang", "invalid choice"),
         ("--preset authors", "invalid choice"),
         ("--picture_processing pil", "invalid choice"),
-        ("--scales 0.8", "unrecognized"),
+        ("--scales 0.8", "unknown flag --scales; did you mean --scale\\?"),
+        ("--num_process 2", "did you mean --num_processes\\?"),
+        ("0.8", "unknown 0.8"),
         ("--rescore --check_data", "not allowed"),
     ],
 )
@@ -129,3 +131,72 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The flags of a command that is right, on files that need not be real."""
+    for folder in ("model", "data", "text"):
+        (tmp_path / folder).mkdir()
+    for folder in ("model", "text"):
+        (tmp_path / folder / "config.json").write_text('{"model_type": "qwen2_vl"}')
+    (tmp_path / "model" / "preprocessor_config.json").write_text("{}")
+    (tmp_path / "model" / "model.safetensors").write_text("weights")
+    (tmp_path / "questions.jsonl").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    return "--model_path model --data_path data --prompt_path questions.jsonl --output_dir out"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--gpu_ids 0", "--gpu_ids 0: no GPU can be used here"),
+        ("--num_processes 0", "1 or more"),
+        ("--model_path owner/model", "the Hugging Face Hub cannot be reached"),
+        ("--model_path nothing", "--model_path nothing is not a folder"),
+        ("--model_path text", "is not a vision-language model"),
+        ("--model_path data", "config.json"),
+        ("--data_path nothing", "--data_path nothing does not exist"),
+        ("--prompt_path nothing.jsonl", "nothing.jsonl is not there"),
+        ("--output_dir questions.jsonl", "is a file"),
+        ("--output_dir /proc/out", "cannot write to /proc"),
+    ],
+)
+def test_what_shows_without_a_model_is_said_without_torch(place: str, flags: str, words: str) -> None:
+    from hint_grpo.machine import count_gpus
+
+    if count_gpus() and flags.startswith("--gpu_ids"):
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match=words):
+        check(settings_from(parse(f"{place} {flags}".split())))
+    check(settings_from(parse(place.split())))
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("flags", ["--output_dir /proc/out", "--num_process 2", "--model_path owner/model"])
+def test_it_is_one_line_before_torch(place: str, flags: str) -> None:
+    command = [sys.executable, "-X", "importtime", str(ROOT / "test_model.py"), *f"{place} {flags}".split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert done.returncode == 2
+    assert len(said) == 1
+    assert not {"torch", "transformers", "vllm", "datasets"} & imported
+
+
+def test_a_hub_name_keeps_its_name_for_the_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A model that is in the cache already, where no network is."""
+    snapshot = tmp_path / "models--owner--model" / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0123")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    given = with_local_model(settings_from(parse(["--model_path", "owner/model", "--benchmark", "mmstar"])))
+    assert given.model_path == snapshot
+    assert given.output == Path("output/eval/model/mmstar")

@@ -2,7 +2,9 @@
 
 import errno
 import fcntl
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -86,4 +88,9 @@ def test_a_run_under_deepspeed_uses_it(flags, repository, tmp_path) -> None:
         "assert cpp_extension.FileBaton.__name__ == 'KernelBaton'"
     )
     words = flags(tmp_path, deepspeed="local_scripts/zero3_offload.json")
-    subprocess.run([sys.executable, "-c", program, *words], cwd=repository, check=True, timeout=300)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    torchrun = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    environment = os.environ | torchrun | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    subprocess.run([sys.executable, "-c", program, *words], cwd=repository, env=environment, check=True, timeout=300)

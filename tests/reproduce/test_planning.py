@@ -2,12 +2,13 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
 from eval.reproduce.cli import chosen, experiment_from, parse
 from eval.reproduce.plan import Need, both_ways, final_evaluation, needs, steps
-from eval.reproduce.recipes import Row
+from eval.reproduce.recipes import PAPER_SETTINGS, Row, read_settings
 from eval.reproduce.steps import Training
 from hint_grpo.errors import UserError
 
@@ -145,3 +146,50 @@ def test_mistakes_get_one_line(tmp_path) -> None:
         experiment_from(options("--world", "toy", "--model_path", "m"), {})
     with pytest.raises(UserError, match="--help"):
         options("--tabel", "ablation")
+
+
+@pytest.mark.parametrize(
+    ("training", "num_processes", "one_seat_each", "under_torchrun"),
+    [
+        ({"deepspeed": "local_scripts/zero3_offload.json"}, 1, True, True),  # one GPU or one CPU
+        ({"deepspeed": "local_scripts/zero3_offload.json"}, 7, False, True),
+        ({}, 2, True, True),
+        ({}, 1, False, True),  # two GPUs: one process trains, and leaves the other GPU to the server
+        ({}, 1, True, False),  # a toy run, alone on its GPU or core
+        ({"deepspeed": "none"}, 1, True, False),
+    ],
+)
+def test_who_needs_torchrun(experiment, training, num_processes, one_seat_each, under_torchrun) -> None:
+    settings = replace(experiment.settings, training=training, one_seat_each=one_seat_each)
+    command = Training(replace(experiment, settings=settings, num_processes=num_processes), "grpo").command()
+    assert ("torch.distributed.run" in command) == under_torchrun
+    assert (f"--nproc_per_node={num_processes}" in command) == under_torchrun
+
+
+@pytest.mark.parametrize(("num_processes", "num_gpus"), [(1, 0), (1, 1), (1, 2), (7, 8)])
+def test_train_model_accepts_the_command_with_the_papers_settings(
+    experiment, num_processes, num_gpus, monkeypatch
+) -> None:
+    """As a process that torchrun starts would read it, on a machine with so many GPUs."""
+    from hint_grpo import command_line, flag_checks
+
+    (experiment.model_path / "config.json").write_text('{"model_type": "qwen2_vl"}')
+    (experiment.model_path / "preprocessor_config.json").write_text("{}")
+    overrides = {"attn_implementation": "sdpa"} | ({"use_cpu": True} if num_gpus == 0 else {})
+    paper = replace(
+        experiment, settings=read_settings(PAPER_SETTINGS), overrides=overrides, num_processes=num_processes
+    )
+    command = Training(paper, "hint_grpo_m3").command()
+    variables = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": str(num_processes),
+        "LOCAL_WORLD_SIZE": str(num_processes),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for module in (command_line, flag_checks):
+        monkeypatch.setattr(module, "count_gpus", lambda: num_gpus)
+    given = command_line.read(command[command.index("train_model.py") + 1 :])
+    command_line.check(given)
+    assert given.values()["deepspeed"] == "local_scripts/zero3_offload.json"

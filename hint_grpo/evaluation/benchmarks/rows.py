@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict, Image, IterableDataset, load_dataset,
 
 from hint_grpo.errors import UserError
 from hint_grpo.evaluation.benchmarks.adapter import Adapter, Row
+from hint_grpo.hub import check_network, stay_offline
 
 # What `datasets` raises for a place that is not there, a broken file, a wrong split or a Hub that cannot be reached.
 OPENING_ERRORS = (OSError, ValueError)
@@ -43,13 +44,25 @@ def _read(adapter: Adapter, dataset: Any, where: str) -> Iterator[Row]:
 
 def _open(adapter: Adapter, data_path: Path | None) -> Dataset | IterableDataset:
     if data_path is None:
-        return load_dataset(adapter.hub_id, adapter.config, split=adapter.split)
+        return _from_hub(adapter)
     if not data_path.exists():
         raise UserError(f"--data_path {data_path} does not exist; {_how_to_get(adapter)}")
     if data_path.is_dir() and any((data_path / name).is_file() for name in ("dataset_dict.json", "state.json")):
         return _saved(adapter, data_path)
     files = [str(file) for file in parquet_files(adapter, data_path)]
     return load_dataset("parquet", data_files={adapter.split: files}, split=adapter.split, streaming=True)
+
+
+def _from_hub(adapter: Adapter) -> Dataset:
+    try:
+        check_network(f"--benchmark {adapter.name} is read from the Hub without --data_path")
+    except UserError as error:
+        stay_offline()
+        try:
+            return load_dataset(adapter.hub_id, adapter.config, split=adapter.split)  # from the cache
+        except OPENING_ERRORS:
+            raise UserError(f"{error}; {_how_to_get(adapter)}") from None
+    return load_dataset(adapter.hub_id, adapter.config, split=adapter.split)
 
 
 def _saved(adapter: Adapter, folder: Path) -> Dataset:
