@@ -70,8 +70,9 @@ def test_threads_are_given_back_when_vllm_sets_them_to_one(monkeypatch):
 
 
 def test_a_prefix_cache_that_stays_is_an_error(trainer, monkeypatch):
+    monkeypatch.setattr(weights, "RESET_PAUSE_S", 0)
     monkeypatch.setattr(trainer.vllm_generation.llm, "reset_prefix_cache", lambda: False)
-    with pytest.raises(RuntimeError, match="prefix cache of the old weights"):
+    with pytest.raises(RuntimeError, match="did not reset its prefix cache"):
         trainer.vllm_generation.sync_weights()
 
 
