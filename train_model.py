@@ -23,8 +23,9 @@ def main() -> int:
         with run.rollout_server(training, model) as server:
             trainer = run.make_trainer(script, training, model, dataset, processor, server)
             run.describe(trainer, report)
-            if run.train(trainer, resume):
-                run.finish(trainer)
+            if (exit_code := run.train(trainer, resume)) is not None:
+                return exit_code
+            run.finish(trainer)
     return 0
 
 

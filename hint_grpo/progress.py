@@ -1,6 +1,11 @@
-"""What a user watches: one progress bar with the metrics of SHOWN, instead of printed dicts."""
+"""What a user watches: one progress bar with the metrics of SHOWN, instead of printed dicts; messages appear above it."""
 
-from typing import Any
+import hint_grpo.stack  # noqa: F401
+
+import logging
+import sys
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -14,18 +19,69 @@ SHOWN = {
 }
 
 
+class AboveBar:
+    """A text stream that takes the bar away for each of its lines and draws it again below."""
+
+    def __init__(self, stream: TextIO, bar: tqdm) -> None:
+        self._stream, self._bar = stream, bar
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        head, newline, tail = (self._line + text).rpartition("\n")
+        self._line = tail
+        if newline:
+            self._put(head + newline)
+        return len(text)
+
+    def close_line(self) -> None:
+        """Writes what has come without an end of line."""
+        if self._line:
+            self._put(self._line + "\n")
+            self._line = ""
+
+    def _put(self, lines: str) -> None:
+        with self._bar.get_lock():
+            self._bar.clear(nolock=True)
+            self._stream.write(lines)
+            self._stream.flush()
+            self._bar.refresh(nolock=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def loggers_streams() -> list[logging.StreamHandler[Any]]:
+    """Every handler of every logger that writes to a stream; libraries keep the one that was there when they set up."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    handlers = {handler for logger in loggers for handler in getattr(logger, "handlers", [])}
+    # Without `stream` in its variables, a handler looks sys.stderr up for each message (logging's last resort).
+    return [handler for handler in handlers if isinstance(handler, logging.StreamHandler) and "stream" in vars(handler)]
+
+
 class ProgressBar(TrainerCallback):
-    """Shows the latest value of each metric in SHOWN; the main process only."""
+    """Shows the latest value of each metric in SHOWN; the main process only. `close` it after training, however that ended."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
         self.latest: dict[str, float] = {}
+        self._redirected = ExitStack()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero:
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step")
+            self._redirect(self.bar)
+
+    def _redirect(self, bar: tqdm) -> None:
+        above = {stream: AboveBar(stream, bar) for stream in (sys.stdout, sys.stderr)}
+        for handler in loggers_streams():
+            if handler.stream in above:
+                self._redirected.callback(handler.setStream, handler.stream)
+                handler.setStream(above[handler.stream])
+        for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
+            self._redirected.enter_context(redirect(above[stream]))  # type: ignore[type-var]
+            self._redirected.callback(above[stream].close_line)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.bar is not None:
@@ -49,6 +105,11 @@ class ProgressBar(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The bar stays as it is, and messages go where they went before it."""
+        self._redirected.close()
         if self.bar is not None:
             self.bar.close()
             self.bar = None

@@ -10,10 +10,16 @@ Its import does the work (once per process), because every one of these is read 
   OMP_NUM_THREADS when a library brings it in, as DeepSpeed's compiled optimizer may.
 """
 
+import importlib.metadata
 import importlib.util
+import logging
 import os
 import sys
 import warnings
+
+# C++ warnings: on a CPU only vLLM's line on memory binding. With CUDA they matter (NCCL). Read when torch is imported.
+if importlib.metadata.version("torch").endswith("+cpu"):
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import torch
 
@@ -81,6 +87,12 @@ if not HAS_CUDA:
     )
 _share_the_cores()
 _cure_torchvision()
+# vLLM sets up its logging with its engine; what it logs before (no Triton on a CPU) would be printed whatever the level.
+logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
+# Every run of these models: the tokenizer's special tokens are the right ones, and nothing is left to do.
+logging.getLogger("transformers.trainer_utils").addFilter(
+    lambda record: not record.getMessage().startswith("The tokenizer has new PAD/BOS/EOS tokens")
+)
 # Of no use to a user, printed at every collective and every loader.
 warnings.filterwarnings("ignore", category=FutureWarning, message=r"`torch\.distributed")
 warnings.filterwarnings("ignore", category=UserWarning, message="'pin_memory' argument is set as true")

@@ -2,6 +2,7 @@
 
 import hint_grpo.stack  # noqa: F401
 
+import signal
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from accelerate.utils import is_peft_model
 from datasets import Dataset
 from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback
+from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
-from hint_grpo import ledger
+from hint_grpo import interrupts, ledger
 from hint_grpo.callbacks import CleanStart, LogFile, SignalCheck, StageTimes, Watched
 from hint_grpo.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
 from hint_grpo.config import HintGRPOConfig, ScriptArguments
@@ -144,9 +146,6 @@ def make_trainer(
         quantization_config=get_quantization_config(model),
         server=server,
     )
-    trainer.remove_callback(PrinterCallback)
-    if trainer.pop_callback(ProgressCallback):
-        trainer.add_callback(ProgressBar())
     for callback in (CleanStart(), LogFile(), StageTimes(trainer), SignalCheck(trainer), Watched(trainer)):
         trainer.add_callback(callback)
     return trainer
@@ -232,18 +231,26 @@ def checkpoint(training: HintGRPOConfig, dataset: Dataset) -> Path | None:
     return folder
 
 
-def train(trainer: HintGRPOTrainer, resume: Path | None) -> bool:
-    """Trains, from a checkpoint where there is one to go on from; False where a signal ended the run before its last step."""
-    stop = StopOnSignal(trainer.accelerator.device)
-    trainer.add_callback(stop)
-    trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
-    if stop.stopped and trainer.accelerator.is_main_process:
+def train(trainer: HintGRPOTrainer, resume: Path | None) -> int | None:
+    """Trains, from checkpoint `resume` if given. None after the last step; the exit code if a signal ended the run before."""
+    trainer.remove_callback(PrinterCallback)
+    progress, stop = ProgressBar(), StopOnSignal(trainer.accelerator.device)
+    for callback in (progress, stop) if trainer.pop_callback(ProgressCallback) else (stop,):
+        trainer.add_callback(callback)
+    transformers_logging.disable_progress_bar()  # one per file of a checkpoint; inside another bar they leave copies of it
+    try:
+        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    finally:
+        progress.close()
+    if not stop.stopped_by:
+        return None
+    if trainer.accelerator.is_main_process:
         print(
             f"stopped by a signal after step {trainer.state.global_step}; the same command with "
-            "--resume_from_checkpoint true goes on",
+            "--resume_from_checkpoint true continues",
             flush=True,
         )
-    return not stop.stopped
+    return interrupts.EXIT_CODE if stop.stopped_by == signal.SIGINT else 0
 
 
 def finish_with(folder: Path, training: HintGRPOConfig) -> bool:
@@ -258,6 +265,7 @@ def finish_with(folder: Path, training: HintGRPOConfig) -> bool:
 
 def finish(trainer: HintGRPOTrainer) -> None:
     """Saves the last weights with the processor, so that test_model.py takes the folder as it is, and plots."""
+    interrupts.deferred_to(lambda: interrupts.say("Ctrl-C: saving the last weights; press it again to stop at once"))
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()
     if trainer.accelerator.is_main_process:
