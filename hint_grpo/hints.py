@@ -114,3 +114,13 @@ class HintPolicy:
         ratio = {"none": 0.0, "fixed": self.ratio, "random": random.Random(key).random()}[self.kind]
         count = num_steps_at_ratio(len(steps), ratio)
         return (HintLevel(0, count, hint_prefix(steps, count)),)
+
+    def longest_levels(self, steps: Sequence[str]) -> tuple[HintLevel, ...]:
+        """The levels to try for a sample; of a ratio drawn anew each time, the longest hint that can be drawn."""
+        if self.kind == "random":
+            return HintPolicy("fixed", 1, 0.999999).levels(steps, key="")
+        return self.levels(steps, key="")
+
+    def gives_hints(self, num_steps: int) -> bool:
+        """Whether a sample with so many steps gets a hint at any level."""
+        return any(level.num_steps > 0 for level in self.longest_levels([""] * num_steps))

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import is_peft_model
+from accelerate.utils import gather_object, is_peft_model
 from datasets import Dataset
 from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback
 from transformers.utils import logging as transformers_logging
@@ -16,12 +16,14 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from hint_grpo import interrupts, ledger
 from hint_grpo.callbacks import CleanStart, LogFile, SignalCheck, StageTimes, Watched
 from hint_grpo.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
-from hint_grpo.config import HintGRPOConfig, ScriptArguments
+from hint_grpo.config import HintGRPOConfig, ScriptArguments, num_local_processes
 from hint_grpo.data.dataset import DataReport, load_training_data
 from hint_grpo.data.pictures import Pictures
-from hint_grpo.data.preflight import preflight, without_skipped
+from hint_grpo.data.preflight import preflight, share, without_skipped
+from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.errors import UserError
 from hint_grpo.folder_lock import only_run_in
+from hint_grpo.machine import available_cores
 from hint_grpo.plots import plot_utilization
 from hint_grpo.precision import needs_float32
 from hint_grpo.progress import ProgressBar
@@ -75,18 +77,21 @@ def load_data(script: ScriptArguments, training: HintGRPOConfig, processor: Any)
 def check_data(
     training: HintGRPOConfig, model: ModelConfig, dataset: Dataset, report: DataReport, processor: Any
 ) -> tuple[int, Dataset]:
-    """--check_data: the report on every sample; (exit code, what can be trained on)."""
+    """--check_data: the report on every sample; (exit code, what can be trained on). Each rank checks its share."""
     config = AutoConfig.from_pretrained(model.model_name_or_path, trust_remote_code=training.trust_remote_code)
-    checked = preflight(
-        dataset,
+    part = preflight(
+        dataset.select(share(len(dataset), training.process_index, training.world_size)),
         processor=processor,
         policy=training.policy,
         limits=length_limits(config, training),
         injection=training.hint_injection,
         picture_processing=training.picture_processing,
+        workers=max(1, len(available_cores()) // num_local_processes()),
+        show_progress=training.process_index == 0,
     )
+    checked = PreflightReport.merged(gather_object([part]))
     if training.process_index == 0:
-        print("\n".join([*report.lines(training.policy.num_levels), *checked.lines()]), flush=True)
+        print("\n".join([*report.lines(training.policy), *checked.lines()]), flush=True)
     bad = report.num_unusable or not checked.ok
     return int(bool(bad)), without_skipped(dataset, checked)
 
@@ -156,7 +161,7 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
     if not trainer.accelerator.is_main_process:
         return
     args = trainer.args
-    for line in report.lines(args.policy.num_levels):
+    for line in report.lines(args.policy):
         print(line)
     if needs_float32(args.rollout_dtype, {**vars(args), "use_peft": is_peft_model(trainer.model)}):
         print(

@@ -49,6 +49,10 @@ class Noted:
         if len(self.first) < SHOWN:
             self.first.append(text)
 
+    def extend(self, other: "Noted") -> None:
+        self.count += other.count
+        self.first = [*self.first, *other.first][:SHOWN]
+
     def lines(self, indent: str = "    ") -> list[str]:
         """The places, one a line, and how many more there are."""
         more = self.count - len(self.first)

@@ -1,5 +1,6 @@
 """Lengths in tokens: of a prompt against what the model can hold."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -24,3 +25,20 @@ class LengthLimits:
         """
         total = prompt_tokens + begun_tokens + self.max_completion_length
         return self.context_length is None or total <= self.context_length
+
+    def fitting_levels(
+        self, plain_tokens: int, levels: Mapping[int, tuple[int, int]]
+    ) -> tuple[tuple[int, ...], str | None]:
+        """Which hint levels of a sample fit, and why it cannot be used at all (None where it can).
+
+        `plain_tokens` is the prompt without a hint; `levels` holds (prompt tokens, begun tokens) by level. Training and the
+        check before it both decide here.
+        """
+        if problem := self.prompt_problem(plain_tokens):
+            return (), f"{problem} ({plain_tokens} tokens)"
+        fitting = tuple(level for level, (prompt, begun) in levels.items() if self.prompt_fits(prompt, begun))
+        lowest = min(levels)
+        if lowest not in fitting:
+            tokens = sum(levels[lowest])
+            return (), f"prompt and completion do not fit the context of {self.context_length} ({tokens} tokens)"
+        return fitting, None

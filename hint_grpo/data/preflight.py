@@ -24,7 +24,7 @@ from hint_grpo.data.pictures import Pictures
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
 from hint_grpo.families import Family, family_of
-from hint_grpo.hints import HintPolicy, hint_prefix
+from hint_grpo.hints import HintPolicy
 from hint_grpo.machine import available_cores
 from hint_grpo.prompts import Message, begun_turn, evaluation_messages, question_with_hint, training_messages
 from hint_grpo.scoring import can_read, score
@@ -34,14 +34,33 @@ IMAGES_REMEMBERED = 65_536
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """A hint level of an item: what is sent, what the model's turn begins with, and the hint in one of them."""
+
+    level: int
+    messages: list[Message]
+    begun: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
-    """What is checked of a sample or a question; `levels` holds (messages, begun turn, hint) of each hint level."""
+    """What is checked of a sample or a question: its prompt without a hint (`messages`), and its hint levels."""
 
     source: str
     image: str | None
     gold: str
     num_steps: int
-    levels: list[tuple[list[Message], str, str]]
+    messages: list[Message]
+    levels: list[Level]
+
+
+@dataclass(frozen=True, slots=True)
+class TextTokens:
+    """Tokens without image placeholders: of the prompt without a hint, and (prompt, begun turn) by level."""
+
+    plain: int
+    levels: dict[int, tuple[int, int]]
 
 
 def preflight(
@@ -53,10 +72,12 @@ def preflight(
     injection: Literal["answer", "query"] = "answer",
     picture_processing: str = "processor",
     workers: int | None = None,
+    show_progress: bool = True,
 ) -> PreflightReport:
     """Checks training samples (rows of `load_training_data`); `report.skip` are the positions a run cannot use."""
     items = (_training_item(sample, policy, injection) for sample in samples)
-    return _check(items, PreflightReport("samples", limits, has_hints=True), processor, picture_processing, workers)
+    report = PreflightReport("samples", limits, has_hints=True)
+    return _check(items, report, processor, picture_processing, workers, show_progress)
 
 
 def preflight_questions(
@@ -73,40 +94,43 @@ def preflight_questions(
     return _check(items, PreflightReport("questions", limits, has_hints=False), processor, picture_processing, workers)
 
 
+def share(num_samples: int, rank: int, num_ranks: int) -> range:
+    """The positions that a rank checks; ranks have neighbouring blocks, so that the report keeps the file's order."""
+    return range(num_samples * rank // num_ranks, num_samples * (rank + 1) // num_ranks)
+
+
 def without_skipped(dataset: Dataset, report: PreflightReport) -> Dataset:
     """The training set without what `report` found unusable (--skip_bad)."""
     skip = set(report.skip)
     return dataset.select([index for index in range(len(dataset)) if index not in skip]) if skip else dataset
 
 
-def hint_texts(steps: Sequence[str], policy: HintPolicy) -> list[str]:
-    """The hint of every level; for a ratio drawn anew each time, the longest that can be drawn."""
-    if policy.kind == "adaptive":
-        return [hint_prefix(steps, policy.count(len(steps), level)) for level in range(policy.num_levels)]
-    if policy.kind == "random":
-        policy = HintPolicy("fixed", 1, 0.999999)
-    return [level.text for level in policy.levels(steps, key="")]
-
-
 def _training_item(sample: Mapping[str, Any], policy: HintPolicy, injection: str) -> Item:
     question, steps = sample["question"], list(sample["reasoning_steps"])
-    hints = hint_texts(steps, policy)
-    if injection == "query":
-        levels = [(training_messages(question_with_hint(question, hint)), begun_turn(""), hint) for hint in hints]
-    else:
-        messages = training_messages(question)
-        levels = [(messages, begun_turn(hint), hint) for hint in hints]
-    return Item(sample["source"], sample["image"], sample["solution"], len(steps), levels)
+    plain = training_messages(question)
+    levels = []
+    for hint in policy.longest_levels(steps):
+        hinted, begun = plain, begun_turn(hint.text)
+        if injection == "query":
+            begun = begun_turn("")
+            hinted = training_messages(question_with_hint(question, hint.text)) if hint.text else plain
+        levels.append(Level(hint.level, hinted, begun, hint.text))
+    return Item(sample["source"], sample["image"], sample["solution"], len(steps), plain, levels)
 
 
 def _evaluation_item(question: Question, with_image: bool) -> Item:
     messages = evaluation_messages(question.question, with_image=with_image)
     image = question.image if with_image else None
-    return Item(question.source, image, question.ground_truth, 0, [(messages, "", "")])
+    return Item(question.source, image, question.ground_truth, 0, messages, [Level(0, messages, "", "")])
 
 
 def _check(
-    items: Iterable[Item], report: PreflightReport, processor: Any, picture_processing: str, workers: int | None
+    items: Iterable[Item],
+    report: PreflightReport,
+    processor: Any,
+    picture_processing: str,
+    workers: int | None,
+    show_progress: bool = True,
 ) -> PreflightReport:
     start = time.perf_counter()
     family, pictures = family_of(processor), Pictures(processor, picture_processing)
@@ -114,13 +138,14 @@ def _check(
     readable = lru_cache(IMAGES_REMEMBERED)(_ground_truth_problem)
     # As many threads as cores: each may hold a large picture.
     workers = workers or len(available_cores())
-    with ThreadPoolExecutor(workers) as pool, tqdm(desc="checking", unit=report.name, disable=None) as bar:
+    disable = None if show_progress else True
+    with ThreadPoolExecutor(workers) as pool, tqdm(desc="checking", unit=report.name, disable=disable) as bar:
         for batch in _batches(items):
             # Decoding releases the interpreter lock: it goes on while the texts are tokenised.
             images = pool.map(image_tokens, [item.image for item in batch])
             texts = _text_tokens(batch, family)
-            for item, (tokens, problem), lengths in zip(batch, images, texts, strict=True):
-                _note(report, item, tokens, problem, lengths, readable)
+            for item, (placeholders, problem), tokens in zip(batch, images, texts, strict=True):
+                _note(report, item, placeholders, problem, tokens, readable)
             bar.update(len(batch))
     report.seconds = time.perf_counter() - start
     return report
@@ -142,23 +167,29 @@ def _image_tokens(path: str | None, family: Family, pictures: Pictures) -> tuple
         return 0, str(error)
 
 
-def _text_tokens(batch: Sequence[Item], family: Family) -> list[list[tuple[int, int]] | None]:
-    """For each item (tokens of the prompt's text without placeholders, tokens of the begun turn) of each level.
-
-    None where the text holds a placeholder of its own, which would be taken for a second image.
-    """
-    conversations = [messages for item in batch for messages, _, _ in item.levels]
-    prompts = _rendered(conversations, family)
-    begun = [begun for item in batch for _, begun, _ in item.levels]
-    prompt_tokens = _token_counts(prompts, family.tokenizer)
-    begun_tokens = _token_counts(begun, family.tokenizer)
-    counts = iter(zip(prompts, begun, prompt_tokens, begun_tokens, strict=True))
-    result: list[list[tuple[int, int]] | None] = []
-    for item in batch:
+def _text_tokens(batch: Sequence[Item], family: Family) -> list[TextTokens | None]:
+    """The tokens of each item; None where its text holds a placeholder, which would be taken for a second image."""
+    texts = [(item.messages, "") for item in batch]
+    texts += [(level.messages, level.begun) for item in batch for level in item.levels]
+    prompts, begun = _rendered([messages for messages, _ in texts], family), [begun for _, begun in texts]
+    counts = list(
+        zip(
+            (prompt + start for prompt, start in zip(prompts, begun, strict=True)),
+            _token_counts(prompts, family.tokenizer),
+            _token_counts(begun, family.tokenizer),
+            strict=True,
+        )
+    )
+    hinted = iter(counts[len(batch) :])
+    result: list[TextTokens | None] = []
+    for item, plain in zip(batch, counts[: len(batch)], strict=True):
         images = int(item.image is not None)
-        levels = list(islice(counts, len(item.levels)))
-        sound = all((prompt + begun).count(family.processor.image_token) == images for prompt, begun, _, _ in levels)
-        result.append([(tokens - images, more) for _, _, tokens, more in levels] if sound else None)
+        levels = list(islice(hinted, len(item.levels)))
+        sound = all(text.count(family.processor.image_token) == images for text, _, _ in [plain, *levels])
+        by_level = {
+            level.level: (tokens - images, more) for level, (_, tokens, more) in zip(item.levels, levels, strict=True)
+        }
+        result.append(TextTokens(plain[1] - images, by_level) if sound else None)
     return result
 
 
@@ -191,7 +222,7 @@ def _note(
     item: Item,
     image_tokens: int,
     image_problem: str | None,
-    lengths: list[tuple[int, int]] | None,
+    tokens: TextTokens | None,
     ground_truth_problem: Callable[[str], str | None],
 ) -> None:
     """Adds one item to the report."""
@@ -201,9 +232,10 @@ def _note(
         report.compared_as_text.add(f"{item.source}: {item.gold[:60]}")
     elif gold_problem:
         problems.append(f"{gold_problem} ({item.gold[:60]!r})")
-    if lengths is None:
+    if tokens is None:
         problems.append("question or hint holds an image placeholder")
     elif not image_problem:
-        problems += report.note_lengths(item.source, [(image_tokens + text, begun) for text, begun in lengths])
-    leaks = [bool(hint) and holds_answer(hint, item.gold) for _, _, hint in item.levels]
+        levels = {level: (image_tokens + prompt, begun) for level, (prompt, begun) in tokens.levels.items()}
+        problems += report.note_lengths(item.source, image_tokens + tokens.plain, levels)
+    leaks = {level.level: bool(level.hint) and holds_answer(level.hint, item.gold) for level in item.levels}
     report.note_item(item.source, item.num_steps, leaks, problems)

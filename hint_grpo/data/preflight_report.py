@@ -1,6 +1,7 @@
 """What the check before a run found: printed line by line, and the positions that a run has to leave out."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,8 +25,11 @@ class PreflightReport:
     longest_tokens: int = 0
     longest_source: str = ""
     skipped_levels: Counter[int] = field(default_factory=Counter)
+    """By level: samples for which it is too long for the context."""
     leaks: Counter[int] = field(default_factory=Counter)
-    num_levels: int = 1
+    """By level: samples whose hint holds the answer."""
+    levels: Counter[int] = field(default_factory=Counter)
+    """By level: samples that have it (a level that repeats the hint below is none)."""
     by_steps: Counter[int] = field(default_factory=Counter)
 
     @property
@@ -33,33 +37,48 @@ class PreflightReport:
         """Whether a run could use everything that was checked."""
         return not self.skip
 
-    def note_lengths(self, source: str, levels: list[tuple[int, int]]) -> list[str]:
-        """(prompt tokens, begun tokens) of each level: keeps the longest, counts levels that do not fit.
+    def note_lengths(self, source: str, plain_tokens: int, levels: Mapping[int, tuple[int, int]]) -> list[str]:
+        """Prompt tokens without a hint, (prompt, begun turn) tokens by level: keeps the longest, counts what does not fit.
 
-        Returns what makes the sample unusable: its prompt without a hint is too long.
+        Returns what makes the sample unusable.
         """
-        longest = max(prompt + begun for prompt, begun in levels)
+        longest = max(prompt + begun for prompt, begun in levels.values())
         if longest > self.longest_tokens:
             self.longest_tokens, self.longest_source = longest, source
-        first = levels[0][0]
-        if problem := self.limits.prompt_problem(first):
-            return [f"{problem} ({first} tokens)"]
-        fits = [self.limits.prompt_fits(prompt, begun) for prompt, begun in levels]
-        if not fits[0]:
-            return [f"prompt and completion do not fit the context of {self.limits.context_length} ({first} tokens)"]
-        self.skipped_levels.update(level for level, does in enumerate(fits) if not does)
+        fitting, problem = self.limits.fitting_levels(plain_tokens, levels)
+        if problem:
+            return [problem]
+        self.skipped_levels.update(level for level in levels if level not in fitting)
         return []
 
-    def note_item(self, source: str, num_steps: int, leaks: list[bool], problems: list[str]) -> None:
-        """Counts one item; any problem makes it unusable."""
+    def note_item(self, source: str, num_steps: int, leaks: Mapping[int, bool], problems: list[str]) -> None:
+        """Counts one item, `leaks` by level; any problem makes it unusable."""
         if problems:
             self.skip.append(self.checked)
         for problem in problems:
             self.unusable.setdefault(problem.partition(" (")[0], Noted()).add(f"{source}: {problem}")
         self.checked += 1
         self.by_steps[num_steps] += 1
-        self.num_levels = max(self.num_levels, len(leaks))
-        self.leaks.update(level for level, leak in enumerate(leaks) if leak)
+        self.levels.update(list(leaks))
+        self.leaks.update(level for level, leak in leaks.items() if leak)
+
+    @classmethod
+    def merged(cls, reports: Sequence["PreflightReport"]) -> "PreflightReport":
+        """One report of parts that were checked side by side, in their order."""
+        first = reports[0]
+        total = cls(first.name, first.limits, first.has_hints)
+        for part in reports:
+            total.skip += [total.checked + position for position in part.skip]
+            total.checked += part.checked
+            total.seconds = max(total.seconds, part.seconds)
+            for reason, places in part.unusable.items():
+                total.unusable.setdefault(reason, Noted()).extend(places)
+            total.compared_as_text.extend(part.compared_as_text)
+            if part.longest_tokens > total.longest_tokens:
+                total.longest_tokens, total.longest_source = part.longest_tokens, part.longest_source
+            for name in ("skipped_levels", "leaks", "levels", "by_steps"):
+                getattr(total, name).update(getattr(part, name))
+        return total
 
     def lines(self) -> list[str]:
         """The report as text, one fact a line."""
@@ -91,10 +110,11 @@ class PreflightReport:
 
     def _hint_lines(self) -> list[str]:
         lines = [f"  samples by number of steps: {histogram(self.by_steps)}"]
-        for level in range(self.num_levels):
-            share = 100 * self.leaks[level] / max(1, self.checked)
-            skipped = (
-                f"; too long for the context: {self.skipped_levels[level]:,}" if self.skipped_levels[level] else ""
+        for level, count in sorted(self.levels.items()):
+            share = 100 * self.leaks[level] / count
+            skipped = self.skipped_levels[level]
+            lines.append(
+                f"  level {level}: {count:,} samples; the hint already holds the answer in {share:.1f} %"
+                + (f"; too long for the context: {skipped:,}" if skipped else "")
             )
-            lines.append(f"  level {level}: the hint already holds the answer in {share:.1f} %{skipped}")
         return lines

@@ -6,7 +6,7 @@ from typing import Any
 
 from hint_grpo.data.filters import IMAGE_FILTERS, Filter
 from hint_grpo.data.jsonl import Noted
-from hint_grpo.hints import num_hint_steps
+from hint_grpo.hints import HintPolicy
 
 PUBLISHED_FILE = "llavacot_geometry.jsonl"
 PUBLISHED_KEPT, PUBLISHED_SAMPLES = 7_840, 7_616
@@ -51,15 +51,11 @@ class DataReport:
             f"({_difference(samples, PUBLISHED_SAMPLES)})"
         )
 
-    def never_hinted(self, num_levels: int) -> int:
-        """Samples without a hint at any of `num_levels` levels: those with no step, and those with a single one."""
-        return sum(
-            count
-            for steps, count in self.samples_by_steps.items()
-            if num_hint_steps(steps, num_levels - 1, num_levels) == 0
-        )
+    def never_hinted(self, policy: HintPolicy) -> int:
+        """Samples without a hint at any level: those with no step, and those with a single one."""
+        return sum(count for steps, count in self.samples_by_steps.items() if not policy.gives_hints(steps))
 
-    def lines(self, num_levels: int | None = None) -> list[str]:
+    def lines(self, policy: HintPolicy | None = None) -> list[str]:
         """The report as text, one fact a line."""
         lines = [f"{self.file}: {self.records:,} records, {self.questions:,} questions, {self.samples:,} samples used"]
         if self.settings.get("steps_cut_here"):
@@ -80,8 +76,8 @@ class DataReport:
             lines.append(self.against_published())
         if self.samples_by_steps:
             lines.append(f"  samples by number of steps: {histogram(self.samples_by_steps)}")
-        if num_levels:
-            lines.append(f"  samples that never get a hint at {num_levels} levels: {self.never_hinted(num_levels):,}")
+        if policy is not None and policy.gives_hints(10_000):
+            lines.append(f"  samples with too few steps to get a hint: {self.never_hinted(policy):,}")
         return lines
 
     def to_json(self) -> dict[str, Any]:

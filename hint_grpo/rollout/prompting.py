@@ -55,13 +55,12 @@ class TurnBuilder:
         """The row's turns, lowest level first, and how many levels were skipped because they do not fit."""
         levels = self.policy.levels(row["reasoning_steps"], key=f"{self.run_seed}/{step}/{row['id']}")
         prompt = self._prompt(row, "", self._images(row))
-        if problem := self.limits.prompt_problem(len(prompt.ids)):
-            raise Unusable(f"{problem}: {len(prompt.ids)} tokens")
-        turns = [self._turn(row, level, prompt, index, step) for level in levels]
-        fitting = [turn for turn in turns if self._fits(turn)]
-        if not fitting or fitting[0].hint.level != levels[0].level:
-            raise Unusable(f"prompt and completion do not fit the context of {self.limits.context_length} tokens")
-        return fitting, len(turns) - len(fitting)
+        turns = {level.level: self._turn(row, level, prompt, index, step) for level in levels}
+        lengths = {level: (len(turn.prompt.ids), len(turn.begun_ids)) for level, turn in turns.items()}
+        fitting, problem = self.limits.fitting_levels(len(prompt.ids), lengths)
+        if problem:
+            raise Unusable(problem)
+        return [turns[level] for level in fitting], len(turns) - len(fitting)
 
     def _images(self, row: dict[str, Any]) -> tuple[Any, Any]:
         try:
@@ -81,9 +80,6 @@ class TurnBuilder:
         seed = turn_seed(self.run_seed, step, row["id"], level.level)
         hint_tokens = len(self.encoder.begun(level.text)) if level.text else 0
         return Turn(index, level, prompt, begun, self.encoder.begun(begun), hint_tokens, seed)
-
-    def _fits(self, turn: Turn) -> bool:
-        return self.limits.prompt_fits(len(turn.prompt.ids), len(turn.begun_ids))
 
 
 def usable_turns(

@@ -11,10 +11,13 @@ from PIL import Image
 
 from hint_grpo.data.images import open_image
 from hint_grpo.data.lengths import LengthLimits
-from hint_grpo.data.preflight import hint_texts, preflight, preflight_questions, without_skipped
+from hint_grpo.data.preflight import preflight, preflight_questions, share, without_skipped
+from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
-from hint_grpo.hints import HintPolicy
+from hint_grpo.hints import HintPolicy, hint_at_level
 from hint_grpo.prompts import begun_turn, evaluation_messages, question_with_hint, training_messages
+from hint_grpo.rollout.encode import PromptEncoder
+from hint_grpo.rollout.prompting import TurnBuilder, Unusable
 from hint_grpo.toy.models import toy_processor
 
 ADAPTIVE = HintPolicy("adaptive", 3)
@@ -108,14 +111,16 @@ def test_levels_that_do_not_fit_are_counted_not_skipped(processor, sample) -> No
     row = sample(1, reasoning_steps=long)
 
     def tokens(level: int) -> int:
-        hint = hint_texts(long, ADAPTIVE)[level]
+        hint = hint_at_level(long, level, 3)
         return processed(processor, training_messages(row["question"]), row["image"], begun_turn(hint))
 
     room = LengthLimits(8192, 100, tokens(1) + 100)
     report = preflight([row, sample(2)], processor=processor, policy=ADAPTIVE, limits=room)
     assert report.ok
     assert dict(report.skipped_levels) == {2: 1}
-    assert "0.0 %; too long for the context: 1" in report.lines()[-1]
+    assert report.lines()[-1].endswith(
+        "level 2: 2 samples; the hint already holds the answer in 0.0 %; too long for the context: 1"
+    )
     tight = LengthLimits(8192, 100, tokens(0) + 99)
     refused = preflight([row], processor=processor, policy=ADAPTIVE, limits=tight)
     assert refused.skip == [0]
@@ -135,8 +140,10 @@ def test_answer_leaks_and_steps_are_counted(processor, sample) -> None:
     assert dict(report.by_steps) == {3: 3, 1: 1, 0: 1}
     text = "\n".join(report.lines())
     assert "samples by number of steps: 0: 1, 1: 1, 3: 3" in text
-    assert "level 1: the hint already holds the answer in 20.0 %" in text
-    assert "level 2: the hint already holds the answer in 40.0 %" in text
+    assert dict(report.levels) == {0: 5, 1: 3, 2: 3}
+    assert "level 0: 5 samples; the hint already holds the answer in 0.0 %" in text
+    assert "level 1: 3 samples; the hint already holds the answer in 33.3 %" in text
+    assert "level 2: 3 samples; the hint already holds the answer in 66.7 %" in text
 
 
 def test_ground_truths_without_a_value_are_named(processor, sample) -> None:
@@ -147,13 +154,62 @@ def test_ground_truths_without_a_value_are_named(processor, sample) -> None:
     assert report.compared_as_text.first == ["train.jsonl:1: a rhombus"]
 
 
-def test_the_longest_hint_of_each_policy() -> None:
-    steps = ["a", "b", "c", "d"]
-    assert hint_texts(steps, HintPolicy("adaptive", 3)) == ["", "a", "a b"]
-    assert hint_texts(steps, HintPolicy("fixed", 1, 0.5)) == ["a b"]
-    assert hint_texts(steps, HintPolicy("random", 1)) == ["a b c"]
-    assert hint_texts(steps, HintPolicy("none", 1)) == [""]
-    assert hint_texts(["a"], HintPolicy("adaptive", 3)) == ["", "", ""]
+POLICIES = [
+    *(HintPolicy("adaptive", levels) for levels in (1, 2, 3, 4)),
+    HintPolicy("fixed", 1, 0.5),
+    HintPolicy("none", 1),
+]
+
+
+@pytest.mark.parametrize("injection", ["answer", "query"])
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: f"{policy.kind}{policy.num_levels}")
+def test_training_and_this_check_count_levels_by_one_rule(processor, sample, policy, injection) -> None:
+    """The check's counts are those of the turns that training builds, at a context that some hints do not fit."""
+    rows = [sample(count, reasoning_steps=["Row 1 has 2 of them. " * 9] * count) for count in range(7)]
+    begun = processed(processor, training_messages(rows[0]["question"]), rows[0]["image"], begun_turn(""))
+    for room in (begun - 1, begun + 200, begun + 400, begun + 2000):
+        limits = LengthLimits(begun + 300, 100, room + 100)
+        report = preflight(rows, processor=processor, policy=policy, limits=limits, injection=injection)
+        builder = TurnBuilder(PromptEncoder(processor), policy, injection, limits, run_seed=0)
+        skipped, unusable, tried = 0, [], 0
+        for position, row in enumerate(rows):
+            try:
+                turns, more = builder.turns(row, index=0, step=1)
+            except Unusable:
+                unusable.append(position)
+            else:
+                skipped, tried = skipped + more, tried + len(turns) + more
+        assert report.skip == unusable
+        assert report.skipped_levels.total() == skipped
+        if not unusable:
+            assert report.levels.total() == tried
+
+
+def test_a_level_that_repeats_the_hint_below_is_no_level_here_either(processor, sample) -> None:
+    """Two steps at M = 4 are 0, 0, 1, 1: levels 0 and 2. Level 3 would be the same prompt again."""
+    row = sample(1, reasoning_steps=["Row 1 has 3. " * 40, "So 3."])
+    report = preflight([row], processor=processor, policy=HintPolicy("adaptive", 4), limits=NO_LIMITS)
+    assert dict(report.levels) == {0: 1, 2: 1}
+    assert dict(report.leaks) == {2: 1}
+    tight = LengthLimits(None, 100, report.longest_tokens + 99)
+    report = preflight([row], processor=processor, policy=HintPolicy("adaptive", 4), limits=tight)
+    assert dict(report.skipped_levels) == {2: 1}
+
+
+def test_shares_checked_side_by_side_make_the_report_of_all(processor, sample, tmp_path: Path) -> None:
+    bad = {1: {"image": str(tmp_path / "none.png")}, 6: {"question": "How? " * 900}, 8: {"solution": "a rhombus"}}
+    rows = [sample(line, **bad.get(line, {})) for line in range(11)]
+    limits = LengthLimits(1000, 100, 5000)
+    checked = {"processor": processor, "policy": ADAPTIVE, "limits": limits}
+    whole = preflight(rows, **checked)
+    for ranks in (1, 2, 3, 16):
+        parts = [preflight([rows[i] for i in share(len(rows), rank, ranks)], **checked) for rank in range(ranks)]
+        merged = PreflightReport.merged(parts)
+        merged.seconds = whole.seconds
+        assert merged == whole
+    assert [place.partition(": ")[0] for place in whole.unusable["image: the file is missing"].first] == [
+        "train.jsonl:1"
+    ]
 
 
 def test_more_samples_than_one_batch_keep_their_positions(processor, sample, tmp_path: Path) -> None:

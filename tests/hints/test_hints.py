@@ -91,6 +91,19 @@ def test_fixed_random_and_none():
     assert HintPolicy("random").levels(STEPS, key="7") == HintPolicy("random").levels(STEPS, key="7")
 
 
+def test_the_longest_hint_of_each_policy():
+    steps = ["a", "b", "c", "d"]
+
+    def texts(policy, steps=steps):
+        return [level.text for level in policy.longest_levels(steps)]
+
+    assert texts(HintPolicy("adaptive", 3)) == ["", "a", "a b"]
+    assert texts(HintPolicy("adaptive", 3), ["a"]) == [""]
+    assert texts(HintPolicy("fixed", 1, 0.5)) == ["a b"]
+    assert texts(HintPolicy("random", 1)) == ["a b c"]
+    assert texts(HintPolicy("none", 1)) == [""]
+
+
 @pytest.mark.parametrize("module", ["hint_grpo.hints", "hint_grpo.prompts", "hint_grpo.ledger", "hint_grpo.scoring"])
 def test_pure_modules_import_without_the_heavy_stack(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'vllm', 'trl') if m in sys.modules])"

@@ -1,0 +1,47 @@
+"""What the documents list about the trainer and its ledger is what the code has."""
+
+import hint_grpo.stack  # noqa: F401
+
+import json
+import re
+from pathlib import Path
+
+from batches import batch_for, correct_from
+from trl import GRPOTrainer
+
+from hint_grpo import ledger
+from hint_grpo.trainer import HintGRPOTrainer
+
+
+def section(text: str, title: str) -> str:
+    return text[text.index(title) :].split("\n\n", 2)[1]
+
+
+def test_the_overridden_private_methods_are_all_named(repository: Path) -> None:
+    private = {
+        name
+        for name, value in vars(HintGRPOTrainer).items()
+        if name.startswith("_") and not name.startswith("__") and callable(value) and hasattr(GRPOTrainer, name)
+    }
+    results = (repository / "docs/results.md").read_text("utf-8")
+    item = results[results.index("1. Training is a subclass") : results.index("\n2. ")]
+    assert "ten private methods" in item
+    assert len(private) == 10
+    assert private == set(re.findall(r"`(_\w+)`", item))
+
+
+def test_the_ledger_and_its_metrics_are_described_as_they_are(make_trainer, samples, repository: Path) -> None:
+    trainer = make_trainer(accuracy=correct_from(20), samples=samples)
+    batch_for(trainer, samples[:1])
+    (record,) = ledger.read(trainer.ledger_path)
+    outputs = (repository / "docs/outputs.md").read_text("utf-8")
+    documented = set(
+        re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", section(outputs, "A ledger line:"), re.M)))
+    )
+    assert documented == record.keys()
+    metrics = section(outputs, "Metrics, means over")
+    for name in ledger.metrics([record], 3):
+        assert re.sub(r"_\d$", "_i", name) in metrics, name
+    turn = trainer.rollouts[0].group.turn
+    assert record["hint_tokens"] == len(trainer.encoder.begun(turn.hint.text)) < len(turn.begun_ids)
+    assert json.loads(json.dumps(record)) == record
