@@ -12,20 +12,15 @@ from string import ascii_uppercase as LETTERS
 
 from hint_grpo.data.questions import Judging
 from hint_grpo.scoring import extract_answer, score
-from hint_grpo.scoring.markup import plain_markup
+from hint_grpo.scoring.choices import last_yes_or_no, letters_given, letters_led_to, yes_or_no
 from hint_grpo.scoring.reading import MAX_CHARACTERS, read
 
 # Options whose texts are not known are at most this many.
 UNKNOWN_OPTIONS = 8
 
-_LEAD = r"(?:(?:so|thus|therefore),?\s+)?(?:the\s+)?(?:(?:correct|right|final|best)\s+)*(?:answer|option|choice)"
-_LETTER_ALONE = re.compile(rf"(?:{_LEAD}\s*(?:is)?\s*:?\s*)?(?:option\s+)?[(\[]?([A-Z])[)\]]?[.:,;]?", re.IGNORECASE)
-_LETTER_FIRST = re.compile(r"(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[.:)])\s*\S", re.IGNORECASE)
-_LETTER_LED = re.compile(rf"{_LEAD}\s*(?:is|:)?\s*:?\s*(?:option\s+)?(?:[(\[]([A-Z])[)\]]|([A-Z])\b(?!['’]))")
-_LETTER_BRACKETED = re.compile(r"\(([A-Z])\)")
-_YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
-_YES_NO_FIRST = re.compile(r"\W*(yes|no)\s*(?:[.,;:!]|$)", re.IGNORECASE)
 _TAG = re.compile(r"</?(?:think|answer)\s*>", re.IGNORECASE)
+_BRACKETED = re.compile(r"\(([A-Z])\)")
+_ANSWER_IS = re.compile(r"^.*\banswer\s*(?:is|:)\s*", re.IGNORECASE)
 
 
 def is_right(completion: str, gold: str, judging: Judging, protocol: str) -> bool:
@@ -42,14 +37,13 @@ def is_right(completion: str, gold: str, judging: Judging, protocol: str) -> boo
 def option_named(text: str, options: tuple[str, ...]) -> str | None:
     """The letter that a short answer gives: "B", "(B)", "B. 65°", "The answer is B", or an option's text ("65°").
 
-    A letter counts before a text: "B. 65°" is B where 65° stands at C.
+    A letter counts before a text: "B. 65°" is B where 65° stands at C. Of several letters none counts, unless they are
+    the words of an option ("both A and B").
     """
-    plain = plain_markup(text[:MAX_CHARACTERS]).strip()
-    for pattern in (_LETTER_ALONE.fullmatch, _LETTER_FIRST.match, _LETTER_LED.match):
-        letter = _within(pattern(plain), options)
-        if letter:
-            return letter
-    return _option_said(text, options)
+    letters = letters_given(text[:MAX_CHARACTERS])
+    if len(letters) == 1 and _exists(letters[0], options):
+        return letters[0]
+    return _option_with_words(text, options) or (None if len(letters) > 1 else _option_with_value(text, options))
 
 
 def _chosen(completion: str, options: tuple[str, ...], protocol: str) -> str | None:
@@ -60,27 +54,38 @@ def _chosen(completion: str, options: tuple[str, ...], protocol: str) -> str | N
     lines = [line for line in _TAG.sub("\n", completion).splitlines() if line.strip()]
     if lines and (named := option_named(lines[-1], options)):
         return named
-    for pattern in (_LETTER_LED, _LETTER_BRACKETED):
-        said = [letter for match in pattern.finditer(completion) if (letter := _within(match, options))]
-        if said:
-            return said[-1]
+    for said in (letters_led_to(completion), _BRACKETED.findall(completion)):
+        if existing := [letter for letter in said if _exists(letter, options)]:
+            return existing[-1]
     return None
 
 
-def _within(match: re.Match[str] | None, options: tuple[str, ...]) -> str | None:
-    """The letter a pattern found, where there is such an option."""
-    letter = next(filter(None, match.groups()), "").upper() if match else ""
-    return letter if letter and letter in LETTERS[: len(options) or UNKNOWN_OPTIONS] else None
+def _exists(letter: str, options: tuple[str, ...]) -> bool:
+    return letter in LETTERS[: len(options) or UNKNOWN_OPTIONS]
 
 
-def _option_said(text: str, options: tuple[str, ...]) -> str | None:
-    """The letter of the one option whose text, or else whose value, the answer is; None where none or several are."""
-    told = {letter: option for letter, option in zip(LETTERS, options, strict=False) if option}
-    same = [letter for letter, option in told.items() if _words(option) == _words(text)]
-    if same:
-        return _only(same)
+def _told(options: tuple[str, ...]) -> dict[str, str]:
+    """The options whose texts are known, by letter."""
+    return {letter: option for letter, option in zip(LETTERS, options, strict=False) if option}
+
+
+def _option_with_words(text: str, options: tuple[str, ...]) -> str | None:
+    """The letter of the one option whose text the answer is, alone or behind its letter ("D tokyo")."""
+    told = _told(options)
+    said = {tuple(_words(text)), tuple(_words(_ANSWER_IS.sub("", text[:MAX_CHARACTERS])))}
+    found = _only(
+        letter
+        for letter, option in told.items()
+        if said & {tuple(_words(option)), (letter.casefold(), *_words(option))}
+    )
+    if found is None and {*map(str.casefold, told.values())} == {"yes", "no"}:
+        found = _only(letter for letter, option in told.items() if option.casefold() == yes_or_no(text))
+    return found
+
+
+def _option_with_value(text: str, options: tuple[str, ...]) -> str | None:
     answer = f"<answer>{text}</answer>"
-    return _only(letter for letter, option in told.items() if score(answer, option) == 1.0)
+    return _only(letter for letter, option in _told(options).items() if score(answer, option) == 1.0)
 
 
 def _words(text: str) -> list[str]:
@@ -93,18 +98,8 @@ def _only(letters: Iterable[str]) -> str | None:
 
 
 def _yes_or_no(completion: str, protocol: str) -> str | None:
-    said = _yes_or_no_in(extract_answer(completion) or "")
-    if said or protocol == "strict":
-        return said
-    every = _YES_NO.findall(completion)
-    return every[-1].lower() if every else None
-
-
-def _yes_or_no_in(answer: str) -> str | None:
-    """Of "No, ..." the first word; else the one of the two that is said at all."""
-    if first := _YES_NO_FIRST.match(answer):
-        return first[1].lower()
-    return _only({word.lower() for word in _YES_NO.findall(answer)})
+    said = yes_or_no(extract_answer(completion) or "")
+    return said if said or protocol == "strict" else last_yes_or_no(completion)
 
 
 def _rounds_to(completion: str, gold: str, precision: int | None) -> bool:

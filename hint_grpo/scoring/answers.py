@@ -20,27 +20,35 @@ def extract_answer(completion: str) -> str | None:
 
     A completion may continue a begun `<think>`, so a `</think>` without an opening closes the turn's beginning.
     A `<think>` that is never closed holds nothing back: an `<answer>` that opens inside it ends the thinking.
+    A closed `<answer>` counts with all that it encloses: `<answer><answer>65</answer>115</answer>` says 65 and 115.
     """
     think_start: int | None = _begun(completion)
-    answer_start: int | None = None
+    opened: list[int] = []
     answers: list[tuple[int, int]] = []
     for tag in _TAG.finditer(completion):
         closing, name = tag[1] == "/", tag[2].lower()
         if name == "answer" and not closing:
-            answer_start = tag.end()
-        elif name == "answer" and answer_start is not None:
-            answers.append((answer_start, tag.start()))
-            answer_start = None
+            opened.append(tag.end())
+        elif name == "answer" and opened:
+            start = opened.pop()
+            _drop_from(answers, start)  # the blocks inside this one
+            answers.append((start, tag.start()))
         elif name == "think" and not closing and think_start is None:
             think_start = tag.start()
         elif name == "think" and closing and think_start is not None:
-            while answers and answers[-1][0] > think_start:  # each is dropped once: linear in all
-                answers.pop()
-            think_start = answer_start = None
+            _drop_from(answers, think_start)
+            opened.clear()
+            think_start = None
     if not answers:
         return None
     start, end = answers[-1]
-    return completion[start:end].strip() or None
+    return _TAG.sub("\n", completion[start:end]).strip() or None
+
+
+def _drop_from(answers: list[tuple[int, int]], start: int) -> None:
+    """Drops the answers that begin at `start` or later; each is dropped once, so linear in all."""
+    while answers and answers[-1][0] >= start:
+        answers.pop()
 
 
 def _begun(completion: str) -> int | None:

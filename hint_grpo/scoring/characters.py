@@ -4,6 +4,10 @@ import re
 import unicodedata
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "λ": "lambda", "μ": "mu",
+    "ρ": "rho", "σ": "sigma", "φ": "phi", "ϕ": "phi", "ω": "omega",
+}  # fmt: skip
 _SAME = {
     "-": "−‐‑‒–﹣",
     "*": "×✕⋅∙·•∗",
@@ -24,6 +28,7 @@ _SAME = {
     "": "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad`",
 }
 _TABLE = str.maketrans({other: one for one, others in _SAME.items() for other in others})
+_TABLE |= str.maketrans({letter: f"\\{name} " for letter, name in _GREEK.items()})
 
 
 def plain_characters(text: str) -> str:

@@ -16,17 +16,20 @@ import json
 import re
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from hint_grpo.errors import UserError
 from hint_grpo.scoring import pool
 from hint_grpo.scoring.answers import extract_answer
+from hint_grpo.scoring.choices import letters_given, yes_or_no
 from hint_grpo.scoring.markup import plain_markup
-from hint_grpo.scoring.reading import MAX_CHARACTERS, Reading, read
+from hint_grpo.scoring.reading import MAX_CHARACTERS, Link, Reading, decimals, read, rounds_to
 from hint_grpo.scoring.released import same_answer_text
+from hint_grpo.scoring.several import RELATION, Several, equations, formula_in, pairs, read_several, symbols_of
 from hint_grpo.scoring.statistics import count
 from hint_grpo.scoring.units import conversion
-from hint_grpo.scoring.values import Value
+from hint_grpo.scoring.values import NO_SYMBOLS, Value
 
 PROTOCOLS = ("strict", "paper", "released", "released_evaluation")
 
@@ -96,7 +99,7 @@ def _strict(completion: str, gold: str) -> bool:
         return False
     gold_reading, answer_reading = read(gold), read(answer)
     if gold_reading is None:
-        return _same_words(answer, gold) or _same_formula(answer, gold)
+        return _same_words(answer, gold) or (_option(gold) is None and _same_formula(answer, gold))
     if answer_reading is None:
         return _same_option(answer, gold)
     return _same_value(answer_reading, gold_reading)
@@ -109,23 +112,41 @@ def _same_text(answer: str, gold: str) -> bool:
 def _same_value(answer: Reading, gold: Reading) -> bool:
     """Whether the answer's value, or an earlier link of its chain, is the ground truth's (or one of its chain's)."""
     undecided: list[dict[str, Any]] = []
-    for link in (answer.value, *answer.earlier):
-        for wanted in (gold.value, *gold.earlier):
-            comparison = _comparison(link, wanted)
-            if comparison is None:
+    chain = (*answer.earlier, Link(answer.value, nearly=False))
+    for i, link in enumerate(chain):
+        # Only a link that the chain truly continues counts: "64 = 65" does not answer 64.
+        conditions = _continuations(chain[i:])
+        if conditions is None:
+            continue
+        for wanted in (gold.value, *(earlier.value for earlier in gold.earlier)):
+            comparison = _comparison(link.value, wanted)
+            if comparison is None or comparison["known"] is False:
                 continue
-            if link is not answer.value:
-                # Only a link that the chain truly continues counts: "64 = 65" does not answer 64.
-                near = _numbers_close(link, answer.value)
-                if near is False or len(link.parts) > 1:
-                    continue
-                if near is None:
-                    comparison["close"] = [link.parts[0], answer.value.parts[0]]
-            if comparison["known"] is True and "close" not in comparison:
+            if comparison["known"] is True and not conditions:
                 return True
-            if comparison.pop("known") is not False:
-                undecided.append(comparison)
+            undecided.append({"equal": comparison["equal"], "continued": conditions})
     return bool(undecided) and _verdict(json.dumps({"any": undecided}))
+
+
+def _continuations(chain: tuple[Link, ...]) -> list[dict[str, Any]] | None:
+    """What a worker must decide before the first link counts: that each is the next one, rounded, or nearly where ≈ says so.
+
+    None where a link is known not to be continued. Behind ≈ the last link too must be within 1 % of the first.
+    """
+    undecided: list[dict[str, Any]] = []
+    pairs = [(one.value, other.value, one.nearly) for one, other in pairwise(chain)]
+    if len(chain) > 2:
+        pairs.append((chain[0].value, chain[-1].value, True))
+    for first, second, nearly in pairs:
+        if len(first.parts) > 1 or len(second.parts) > 1:
+            return None
+        continued = rounds_to(first, second)
+        if continued is None:
+            places = decimals(second)
+            undecided.append({"values": [first.parts[0], second.parts[0]], "nearly": nearly, "decimals": places})
+        elif not continued and not (nearly and _numbers_close(first, second)):
+            return None
+    return undecided
 
 
 def _comparison(answer: Value, gold: Value) -> dict[str, Any] | None:
@@ -147,45 +168,90 @@ def _is_short(value: Value) -> bool:
     return value.number is not None and all(len(part) <= _SHORT + len(r"\frac{}{}") for part in value.parts)
 
 
-def _numbers_close(first: Value, second: Value) -> bool | None:
-    """Whether two plain numbers differ by 1 % or less; None where one of them is not a plain number."""
+def _numbers_close(first: Value, second: Value) -> bool:
+    """Whether two plain numbers differ by 1 % or less."""
     if first.number is None or second.number is None:
-        return None
+        return False
     return abs(first.number - second.number) <= _CLOSE * max(abs(first.number), abs(second.number))
 
 
+# A ground truth that is an option: "B", "(B)", "B. 65°", "The answer is B."
 _LETTER = re.compile(
     r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*)?[(\[]?([A-Z])[)\]]?[.:]?", re.IGNORECASE
 )
 _LETTER_FIRST = re.compile(r"\s*[(\[]?([A-Z])(?:[)\]]\s*[.:]?|[.:])\s*\S")
 
 
-def _option(text: str) -> str | None:
-    """B of "B", "(B)", "B. 65°" and "The answer is B."."""
-    text = plain_markup(text[:MAX_CHARACTERS])
-    letter = _LETTER.fullmatch(text) or _LETTER_FIRST.match(text)
+def _option(gold: str) -> str | None:
+    gold = plain_markup(gold[:MAX_CHARACTERS])
+    letter = _LETTER.fullmatch(gold) or _LETTER_FIRST.match(gold)
     return letter[1].upper() if letter else None
 
 
 def _same_option(answer: str, gold: str) -> bool:
     option = _option(gold)
-    return option is not None and option == _option(answer)
+    return option is not None and letters_given(answer[:MAX_CHARACTERS]) == (option,)
 
 
 def _same_words(answer: str, gold: str) -> bool:
     """For ground truths that hold no value: an option letter, yes or no, a name."""
     if _option(gold) is not None:
         return _same_option(answer, gold)
-    return _words(answer) == _words(gold) != []
+    words = _words(gold)
+    if words in (["yes"], ["no"]):
+        return yes_or_no(answer) == words[0]
+    return words != [] and words == _words(answer)
 
 
 def _words(text: str) -> list[str]:
+    """Words, signs, and the brackets of points and intervals."""
     text = re.sub(r"(?i)^.*\banswer\s*(?:is|:)\s*", "", plain_markup(text[:MAX_CHARACTERS]))
-    return [word for word in re.findall(r"[^\W_]+|[-+*/=<>^]", text.casefold()) if word != "the"]
+    signs = r"[-+*/=<>≤≥≠^()\[\]]" if re.search(r"[0-9].*,|,.*[0-9]", text) else r"[-+*/=<>≤≥≠^]"
+    return [word for word in re.findall(rf"[^\W_]+|{signs}", text.casefold()) if word != "the"]
+
+
+_MATHEMATICAL = re.compile(r"[-0-9=<>≤≥≠+*/^√\\]")
 
 
 def _same_formula(answer: str, gold: str) -> bool:
-    """For ground truths with variables, several values or intervals: math_verify reads both as they stand."""
-    if not re.search(r"[0-9=<>≤≥+*/^]", gold) or max(len(gold), len(answer)) > MAX_CHARACTERS:
+    """For ground truths with variables, several values or intervals."""
+    plain = plain_markup(gold[:MAX_CHARACTERS])
+    if len(gold) > MAX_CHARACTERS or not _MATHEMATICAL.search(plain):
         return False
-    return _verdict(json.dumps({"any": [{"equal": [[plain_markup(gold), plain_markup(answer)]]}]}))
+    symbols = symbols_of(gold)
+    for letters in (NO_SYMBOLS, symbols):
+        if several := read_several(gold, letters):
+            found = read_several(answer, letters)
+            return found is not None and _same_several(found, several)
+    reading = None if RELATION.search(plain) else read(gold, symbols)
+    if reading is not None:
+        said = read(answer, symbols)
+        return said is not None and _same_value(said, reading)
+    formula = formula_in(answer, symbols)
+    wanted = equations(plain, formula) if formula else []
+    return bool(wanted) and _verdict(json.dumps({"any": [{"equal": pair} for pair in wanted]}))
+
+
+def _same_several(answer: Several, gold: Several) -> bool:
+    matched = pairs(gold, answer)
+    if matched is None:
+        return False
+    if matched:
+        return _all_equal([_comparison(said, wanted) for wanted, said in matched])
+    rows = [[_known_or_asked(_comparison(said, wanted)) for said in answer.values] for wanted in gold.values]
+    return all(any(cell is not False for cell in row) for row in rows) and _verdict(json.dumps({"match": rows}))
+
+
+def _all_equal(comparisons: list[dict[str, Any] | None]) -> bool:
+    asked: list[list[str]] = []
+    for comparison in comparisons:
+        if comparison is None or comparison["known"] is False:
+            return False
+        asked += [] if comparison["known"] else comparison["equal"]
+    return not asked or _verdict(json.dumps({"any": [{"equal": asked}]}))
+
+
+def _known_or_asked(comparison: dict[str, Any] | None) -> bool | dict[str, Any]:
+    if comparison is None or comparison["known"] is not None:
+        return comparison is not None and bool(comparison["known"])
+    return {"equal": comparison["equal"]}

@@ -45,12 +45,14 @@ def _with_prepared_names() -> Any:
 
 def decide(request: dict[str, Any]) -> bool:
     """The verdict on a request of `checker.py`: a whole completion (`paper`, `released`), whether a text holds LaTeX, or
-    a list of comparisons (`strict`).
+    comparisons of values (`strict`).
     """
     if "completion" in request:
         return _whole(request["gold"], request["completion"], completion_first=request.get("completion_first", False))
     if "latex" in request:
         return bool(_parsed(request["latex"], _LATEX))
+    if "match" in request:
+        return _match(request["match"])
     return any(_holds(comparison) for comparison in request["any"])
 
 
@@ -64,11 +66,22 @@ def _whole(gold: str, completion: str, *, completion_first: bool) -> bool:
     return _equal(*(reversed(pair) if completion_first else pair))
 
 
+def _match(rows: list[list[Any]]) -> bool:
+    """Whether each value of the ground truth (a row) equals another value of the answer (a column)."""
+    free = [*range(len(rows))]
+    for row in rows:
+        equal = next((i for i in free if row[i] is True or (row[i] and _holds(row[i]))), None)
+        if equal is None:
+            return False
+        free.remove(equal)
+    return True
+
+
 def _holds(comparison: dict[str, Any]) -> bool:
-    """`equal`: pairs (gold, answer) of LaTeX values that must all be equal. `close`: two values that must be near."""
+    """`equal`: pairs (gold, answer) of LaTeX values that must all be equal. `continued`: the links of a chain."""
     if not all(_equal(_value(gold), _value(answer)) for gold, answer in comparison["equal"]):
         return False
-    return "close" not in comparison or _close(*comparison["close"])
+    return all(map(_continued, comparison.get("continued", ())))
 
 
 # math_verify's own time-outs rest on SIGALRM and stay off: 0 seconds switches off parse's, None verify's.
@@ -85,10 +98,12 @@ def _value(latex: str) -> list[Any]:
     return _parsed(f"${latex}$", _LATEX)
 
 
-def _close(first: str, second: str) -> bool:
-    """Whether two values differ by 1 % or less, as the links of one chain of equalities do, rounding included."""
+def _continued(link: dict[str, Any]) -> bool:
+    """Whether the second value is the first, rounded to its decimals; behind ≈, whether they differ by 1 % or less."""
     try:
-        a, b = (float(_value(latex)[0].evalf()) for latex in (first, second))
+        first, second = (float(_value(latex)[0].evalf()) for latex in link["values"])
     except (AttributeError, IndexError, TypeError, ValueError, OverflowError):  # a variable, or nothing was read
         return False
-    return abs(a - b) <= 0.01 * max(abs(a), abs(b))
+    size = max(abs(first), abs(second))
+    rounding = 0.5 * 10.0 ** -link["decimals"] + 1e-9 * size
+    return abs(first - second) <= max(rounding, 0.01 * size if link["nearly"] else 0)

@@ -3,19 +3,23 @@
 The result is plain text with a little LaTeX: `\\frac{}{}`, `\\sqrt{}`, `\\pi`, `^{}`, `°`, `%`, `≈`.
 """
 
+import html
 import re
 from collections.abc import Callable
 from fractions import Fraction
 
 from hint_grpo.scoring.characters import plain_characters
+from hint_grpo.scoring.units import match_unit
+from hint_grpo.scoring.wording import BOUND_BEFORE, CHANGING_WORD
 
 _GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # braces, two levels deep inside
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 _TEXT_COMMANDS = (
     "text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf|mathbb|mathnormal|operatorname|mbox|hbox"
-    "|rm|bf|bm|boldsymbol|emph|underline|phantom|ensuremath|mathord|boxed|fbox|unit|si|color|overline|widehat|overarc"
+    "|rm|bf|bm|boldsymbol|emph|underline|phantom|ensuremath|mathord|unit|si|color|overline|widehat|overarc"
 )
 _BOX = re.compile(r"\\f?box(?:ed)?\s*" + _GROUP)
+_ENTITY = re.compile(r"&(?:#[0-9]{1,6}|#[xX][0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});")
 
 Replacement = str | Callable[[re.Match[str]], str]
 
@@ -37,27 +41,35 @@ _DRESSING = _rules(
     (r"</?(?:b|i|u|p|em|strong|span|div|code|box|sub|math|answer|think)\b[^<>]{0,80}>", " "),
     (r"\*\*(.+?)\*\*", r"\1"),
     (r"__(.+?)__", r"\1"),
-    (r"^\s*(?:#{1,6}|>|\*|\+)\s+", ""),
+    (r"^\s*(?:#{1,6}|\*|\+)\s+", ""),
     (r"^\s*\*\s*(?=\S.*\*$)|\*\s*$", ""),  # *65*
     (r"(?<=[0-9])(?:\\,|\\ |\{,\}|\\!)(?=[0-9]{3}(?![0-9]))", ","),
     (r"\\[()\[\]]|\$|\\\$", " "),
 )
 _COMMANDS = _rules(
+    (r"<=+>|<-+>|\\(?:iff|leftrightarrow|Leftrightarrow)(?![A-Za-z])", " therefore "),
+    (r"<=|=<", "≤"),
+    (r">=", "≥"),
+    (r"!==?|=/=|/=|<>|=\\=|\\not\s*=|\\neq?(?![A-Za-z])", "≠"),
+    (r"={2,3}", "="),
     (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits|mathstrut)(?![A-Za-z])", ""),
     (r"\\(?:[,;:!> ]|q?quad(?![A-Za-z])|hspace\*?\{[^{}]*\}|hfill|newline|nobreak|space(?![A-Za-z]))|~", " "),
     (r"\\\\", "\n"),
     (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-    (r"\\frac\s*([0-9])\s*([0-9])", r"\\frac{\1}{\2}"),
     (r"\\(?:times|cdot|ast|bullet)(?![A-Za-z])", "*"),
     (r"\\div(?![A-Za-z])", "/"),
     (r"\\(?:approx|simeq|thickapprox|doteq|sim)(?![A-Za-z])", "≈"),
     (r"\\(?:implies|Rightarrow|Longrightarrow|rightarrow|to|therefore|because)(?![A-Za-z])|[-=]+>", " therefore "),
     (r"\\(?:colon|ratio)(?![A-Za-z])", ":"),
     (r"\\(?:pi|Pi|varpi)(?![A-Za-z])", "π"),
+    (r"\\frac\s*([0-9π]|(?<=\s)[A-Za-z])\s*(?=[{0-9A-Za-zπ])", r"\\frac{\1}"),
+    (rf"\\frac\s*{_GROUP}\s*([0-9π]|(?<=\s)[A-Za-z])", r"\\frac{\1}{\2}"),
+    (rf"\\abs\s*{_GROUP}", r"|\1|"),
+    (r"\\(?:[lr]?vert|mid)(?![A-Za-z])", "|"),
     (r"\\(?:circ|degrees?|textdegree)(?![A-Za-z])", "°"),
     (r"\\prime(?![A-Za-z])", "'"),
     (r"\^\s*(?:\{\s*'\s*\}|')", "'"),
-    (r"\^\s*\{?\s*(?:°|o(?![A-Za-z]))\s*\}?", "°"),
+    (r"\^\s*(?:\{\s*(?:°|o)\s*\}|°|o(?![A-Za-z]))", "°"),
     (r"\\(?:measured)?angle(?![A-Za-z])", " angle "),
     (r"\\(?:triangle|Delta)(?![A-Za-z])", " triangle "),
     (r"\\odot(?![A-Za-z])", " circle "),
@@ -66,7 +78,7 @@ _COMMANDS = _rules(
     (r"\\(?:lt|ll)(?![A-Za-z])", "<"),
     (r"\\(?:gt|gg)(?![A-Za-z])", ">"),
     (r"\\pm(?![A-Za-z])", "±"),
-    (r"\\([%&#_])|\{\s*\}", r"\1"),
+    (r"\\([%&#_{}])|\{\s*\}", r"\1"),
 )
 _WORDS = _rules(
     (r"(?i)\\sqrt(?![A-Za-z])|(?<![A-Za-z\\])(?:square\s+root\s+of|sqrt|root)(?![A-Za-z])|根号", "√"),
@@ -74,7 +86,7 @@ _WORDS = _rules(
     (r"(?i)(?<![A-Za-z])negative\s+(?=[0-9.√π(\\])|负(?=[0-9.√π(\\])", "-"),
     (r"(?i)\s*(?:\bpercent(?:age)?\b|\bper\s+cent\b|\bpct\b)", "%"),
     (r"(?<![A-Za-z*])\*\*(?=[-0-9({])", "^"),
-    (r"(?<=[0-9)}])\s*[xX]\s*(?=[0-9√])|(?<=[0-9)}])\s+[xX]\s+(?=\\(?!text))", "*"),
+    (r"(?<=[0-9)}π])\s*[xX]\s*(?=[0-9√])|(?<=[0-9)}π])\s+[xX]\s+(?=π|\(|\\(?!text))", "*"),
     (rf"({_NUMBER})[eE]([+-]?[0-9]+)(?![0-9A-Za-z.])", r"\1*10^{\2}"),
     (rf"\^\s*(-?{_NUMBER})", lambda m: f"^{{{_exact(m[1])}}}"),  # to LaTeX 2^10 is 2^{1}0
     # 65°30'15" is one angle; a minute is 1/60 of a degree.
@@ -94,9 +106,10 @@ _WORDS = _rules(
 
 def plain_markup(text: str) -> str:
     """`text` without its dressing. Keep it short: the callers cut at a length no answer reaches."""
-    text = _apply(_DRESSING, plain_characters(text).strip())
-    text = _unwrap(_boxed(text))
-    text = _apply(_WORDS, _apply(_COMMANDS, text))
+    for _ in range(2):  # &amp;lt; is <
+        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+    text = _unwrap(_apply(_DRESSING, plain_characters(text).strip()))
+    text = _apply(_WORDS, _boxed(_apply(_COMMANDS, text)))
     return _braced_roots(text).replace("π", r"\pi ").strip()
 
 
@@ -107,9 +120,47 @@ def _apply(rules: list[tuple[re.Pattern[str], Replacement]], text: str) -> str:
 
 
 def _boxed(text: str) -> str:
-    """What stands in the boxes, where there are any: a writer boxes the answer. Several boxes stay several values."""
-    boxes = [box[1] for box in _BOX.finditer(text)]
-    return ", ".join(dict.fromkeys(boxes)) if boxes else text
+    r"""What stands in the boxes, where there are any: a writer boxes the answer. Several boxes stay several values.
+
+    What belongs to the boxed value stays with it: a unit (`\boxed{28}\%`), a sign, a bound (`> \boxed{5}`, `not \boxed{5}`).
+    """
+    boxes = list(_BOX.finditer(text))
+    if not boxes:
+        return text
+    parts = []
+    for i, box in enumerate(boxes):
+        before = text[boxes[i - 1].end() if i else 0 : box.start()]
+        behind = text[box.end() : boxes[i + 1].start() if i + 1 < len(boxes) else len(text)]
+        parts.append(_belonging_before(before) + _boxed(box[1]) + _belonging_behind(behind))
+    return ", ".join(dict.fromkeys(parts))
+
+
+_LINK_END = re.compile(r"[=≈:;,\n]|\b(?:is|are|was|equals?)\b", re.IGNORECASE)
+_OPERATOR_BEFORE = re.compile(r"(?:(?:^|[^A-Za-z\s])\s*[-+]|[*/^<>≤≥≠±√|]|\\[A-Za-z]+|[0-9])\s*[({]?\s*$")
+_OPERATOR_BEHIND = re.compile(r"[ \t]*(?:[-+*/^!<>≤≥±√|\\]|or\b|to\b|[0-9])")
+_SIGN_BEHIND = re.compile(r"\s*(?:[%°]|per\s?cent\b)")
+
+
+def _belonging_before(text: str) -> str:
+    """The start of the boxed value's link, where it changes the value."""
+    clause = _LINK_END.split(text)[-1]
+    changes = (
+        _OPERATOR_BEFORE.search(clause)
+        or BOUND_BEFORE.search(clause)
+        or any(map(CHANGING_WORD.fullmatch, re.findall(r"[a-z]+", clause.lower())))
+    )
+    return clause if changes else ""
+
+
+def _belonging_behind(text: str) -> str:
+    """The unit or the operator behind the box."""
+    if sign := _SIGN_BEHIND.match(text):
+        return sign[0]
+    start = len(text) - len(text.lstrip())
+    if unit := match_unit(text, start):
+        return " " + text[start : unit[1]]
+    operation = re.match(r"[^,;.\n]*", text) if _OPERATOR_BEHIND.match(text) else None
+    return operation[0] if operation else ""
 
 
 _TEXT_COMMAND = re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*{_GROUP}")

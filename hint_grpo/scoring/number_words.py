@@ -24,11 +24,18 @@ _NUMBER = re.compile(
     rf"(?:(?:[\s-]+|\s+and\s+)(?:{_WORD}))*)\b(?:[\s-]+(?P<part>{'|'.join(_PARTS)})s?\b)?",
     re.IGNORECASE,
 )
+# "One" counts at the front, behind a verb or a number, and behind words such as "only"; elsewhere it stands for a noun.
+_BEFORE_ONE = (
+    "is|are|was|were|be|s|equals?|only|exactly|just|about|approximately|roughly|has|have|contains?|leaves?|leaving|see|gets?"
+    f"|got|gives?|count|counted|found|find|remains?|to|and|or|a|negative|minus|answer|number|{_WORD}"
+)
+_PRONOUN = re.compile(rf"\b(?!(?:{_BEFORE_ONE})\b)([A-Za-z]+\s+)ones?\b|\bone(?=\s+(?:of|another)\b)", re.IGNORECASE)
 _ONE_PART = re.compile(rf"\ban?\s+(?P<part>{'|'.join(_PARTS)})\b(?=\s*(?:[.,;]|$))", re.IGNORECASE)
 
 
 def with_digits(text: str) -> str:
-    """`text`, which holds no digits, with its number words as digits."""
+    """`text`, which holds no digits, with its number words as digits. In "the red one" the word is a pronoun."""
+    text = _PRONOUN.sub(lambda match: f"{match[1] or ''}it", text)
     text = _ONE_PART.sub(lambda match: rf"\frac{{1}}{{{_PARTS[match['part'].lower()]}}}", text)
     return _NUMBER.sub(_digits, text)
 

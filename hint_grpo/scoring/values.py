@@ -1,14 +1,18 @@
 """One value in a short piece of plain text: `angle B is` nothing, `2\\sqrt{3} cm` the number 2√3 in centimetres.
 
 The piece is cut into tokens; all that belongs to the value must stand together, with only words before and after.
+With `symbols` (the variables of a ground truth such as 90°-α) the value may hold those letters too.
 math_verify forgives too much to be asked directly: it reads `2(3)` as 5, `0{2}{7}` as 9 and `2 3` as 5.
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from hint_grpo.scoring.arithmetic import evaluate
 from hint_grpo.scoring.units import Unit, match_unit
+from hint_grpo.scoring.wording import BOUND_BEFORE, CANDIDATE_WORD, CHANGING_WORD
 
 
 class Unreadable(Exception):
@@ -26,7 +30,7 @@ class Value:
 
 @dataclass(frozen=True)
 class _Token:
-    kind: str  # number, command, operator, word, unit, other
+    kind: str  # number, command, variable, operator, word, unit, other
     text: str
     spaced: bool  # white space before it
     unit: Unit | None = None
@@ -35,42 +39,39 @@ class _Token:
 _TOKEN = re.compile(
     r"(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
     r"|(?P<command>\\(?:frac|sqrt(?:\[[0-9]+\])?|pi|sin|cos|tan|cot)(?![A-Za-z]))"
-    r"|(?P<operator>[-+*/^(){}\[\]%])"
+    r"|(?P<operator>[-+*/^(){}\[\]%|])"
     r"|(?P<word>\\?[A-Za-z]+|[\u3400-\u9fff]+)"
     r"|(?P<other>\S)"
 )
-# With one of these beside a number, the number is not what is meant: "more than 65", "half of 130", "not 65".
-_CHANGING_WORD = re.compile(
-    "not|no|never|isn|cannot|less|more|least|most|greater|fewer|smaller|larger|bigger|over|under|above|below|than|half"
-    "|twice|double|triple|thrice|hundreds?|thousands?|millions?|billions?|trillions?|dozens?"
-    "|halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|times|minus|plus|divided|multiplied|squared|cubed"
-    "|.*(?:不|大于|小于|超过|至少|至多|倍|半|加|减|乘|除).*"
-)
-# With one of these the text holds several candidates.
-_CANDIDATE_WORD = re.compile("between|from|either|neither|both|respectively")
 # Directly before a number: "sin 5" and "\\log 6" are other values than 5 and 6.
 _FUNCTION = re.compile(
     r"\\[A-Za-z]+|(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|lg|exp|min|max|gcd|lcm", re.IGNORECASE
 )
-_QUIET = frozenset("'\"?!,.;&#@$¥€£_|")  # left over from quoting, currency and punctuation
+_QUIET = frozenset("'\"?!,.;&#@$¥€£_")  # left over from quoting, currency and punctuation
 
 
-def read_value(text: str) -> Value | None:
+_LONGEST_PRODUCT = 3  # letters
+NO_SYMBOLS: frozenset[str] = frozenset()
+
+
+def read_value(text: str, symbols: frozenset[str] = NO_SYMBOLS) -> Value | None:
     """The one value in `text`; None where it holds no number, or one that a word takes back; Unreadable as it says."""
-    tokens = _tokens(text)
-    mathematical = [i for i, token in enumerate(tokens) if token.kind in ("number", "command")]
+    tokens = _without_single_bar(_tokens(text, symbols))
+    mathematical = [i for i, token in enumerate(tokens) if token.kind in ("number", "command", "variable")]
     if not mathematical:
         return None
     words = {token.text.lower() for token in tokens if token.kind == "word"}
-    if any(map(_CANDIDATE_WORD.fullmatch, words)):
+    if any(map(CANDIDATE_WORD.fullmatch, words)):
         raise Unreadable(text)
-    if any(map(_CHANGING_WORD.fullmatch, words)):
+    if any(map(CHANGING_WORD.fullmatch, words)):
         return None
-    core = _core(tokens, mathematical[0], mathematical[-1])
+    before, core = _core(tokens, mathematical[0], mathematical[-1])
+    if BOUND_BEFORE.search(" ".join(token.text for token in before)):
+        return None
     return _value(core)
 
 
-def _tokens(text: str) -> list[_Token]:
+def _tokens(text: str, symbols: frozenset[str]) -> list[_Token]:
     tokens: list[_Token] = []
     at = 0
     while at < len(text):
@@ -80,23 +81,44 @@ def _tokens(text: str) -> list[_Token]:
         if start == len(text):
             break
         spaced = start > at or start == 0
-        after_value = bool(tokens) and (
-            tokens[-1].kind == "number" or tokens[-1].text in (")", "}", "]", "\\pi") or tokens[-1].kind == "unit"
-        )
-        if after_value and (found := match_unit(text, start)):
+        match = _TOKEN.match(text, start)
+        assert match is not None  # `other` takes any character
+        variables = _variables(match, spaced, symbols) if match["word"] else []
+        if not variables and tokens and _ends_value(tokens[-1]) and (found := match_unit(text, start)):
             unit, at = found
             tokens.append(_Token("unit", text[start:at], spaced, unit))
-        else:
-            match = _TOKEN.match(text, start)
-            assert match is not None  # `other` takes any character
-            at = match.end()
-            tokens.append(_Token(str(match.lastgroup), match[0], spaced))
+            continue
+        at = match.end()
+        tokens += [_Token("variable", name, spaced and i == 0) for i, name in enumerate(variables)] or [
+            _Token(str(match.lastgroup), match[0], spaced)
+        ]
     return tokens
 
 
-def _core(tokens: list[_Token], first: int, last: int) -> list[_Token]:
-    """The tokens of the value: from its sign or opening bracket to its unit. Unreadable where words reach into it."""
-    while first > 0 and tokens[first - 1].kind == "operator" and tokens[first - 1].text in "-+([{":
+def _variables(word: re.Match[str], spaced: bool, symbols: frozenset[str]) -> list[str]:
+    """The variables that a word is made of: ab is a times b. An article is none."""
+    if word[0] in symbols:
+        is_article = spaced and word[0] in ("a", "A") and re.compile(r"\s+[A-Za-z]{2,}").match(word.string, word.end())
+        return [] if is_article else [word[0]]
+    return list(word[0]) if len(word[0]) <= _LONGEST_PRODUCT and symbols.issuperset(word[0]) else []
+
+
+def _ends_value(token: _Token) -> bool:
+    return token.kind in ("number", "unit", "variable") or token.text in (")", "}", "]", "|", "\\pi")
+
+
+def _without_single_bar(tokens: list[_Token]) -> list[_Token]:
+    """One bar is the edge of a table; two are an absolute value."""
+    bars = [token for token in tokens if token.text == "|"]
+    return [token for token in tokens if token.text != "|"] if len(bars) == 1 else tokens
+
+
+def _core(tokens: list[_Token], first: int, last: int) -> tuple[list[_Token], list[_Token]]:
+    """What stands before the value, and the value: from its sign or opening bracket to its unit.
+
+    Unreadable where words reach into it.
+    """
+    while first > 0 and tokens[first - 1].kind == "operator" and tokens[first - 1].text in "-+([{|":
         first -= 1
     while last + 1 < len(tokens) and tokens[last + 1].kind in ("operator", "unit"):
         last += 1
@@ -111,7 +133,7 @@ def _core(tokens: list[_Token], first: int, last: int) -> list[_Token]:
         raise Unreadable("a variable before the value")
     if after and after[0].kind == "word" and _is_variable(after[0]):
         raise Unreadable("a variable behind the value")
-    return core
+    return before, core
 
 
 def _belongs_to(word: _Token, core: list[_Token]) -> bool:
@@ -137,14 +159,34 @@ def _value(core: list[_Token]) -> Value:
         percent = percent or core[-1].text == "%"
         unit = unit or core[-1].unit
         core = _without_brackets(core[:-1])
-    if any(token.kind == "unit" or token.text == "%" for token in core):
-        raise Unreadable("a unit inside the value")
-    latex = _latex(core)
-    number = Fraction(latex) if re.fullmatch(r"-?[0-9]+(?:\.[0-9]+)?", latex) else None
+    core, unit = _without_inner_units(core, unit)
+    factors = _written_out(core)
+    latex = _as_latex(factors)
+    number = evaluate(factors)
     if percent:
         latex = rf"\frac{{{latex}}}{{100}}"
         number = None if number is None else number / 100
     return Value((latex,), number, unit)
+
+
+def _as_latex(factors: list[str]) -> str:
+    bars = itertools.cycle(("\\left|", "\\right|"))
+    texts = (next(bars) if text == "|" else text for text in factors)
+    return "".join(f"{text} " if text[0] == "\\" and text[-1] not in "]|" else text for text in texts)
+
+
+def _without_inner_units(core: list[_Token], unit: Unit | None) -> tuple[list[_Token], Unit | None]:
+    """180° - 115° is 65°, and 2 cm + 3 cm are 5 cm."""
+    inner = [token.unit for token in core if token.kind == "unit"]
+    if any(token.text == "%" for token in core) or len({*inner, unit} - {None}) > 1:
+        raise Unreadable("a unit inside the value")
+    if not inner:
+        return core, unit
+    products = any(token.text in ("*", "/", "^") or token.kind == "command" for token in core)
+    is_angle = inner[0] is not None and inner[0].dimension == (("angle", 1),)
+    if products and not (is_angle and len(inner) == 1 and unit is None):
+        raise Unreadable("a product of units")
+    return [token for token in core if token.kind != "unit"], inner[0]
 
 
 def _without_brackets(core: list[_Token]) -> list[_Token]:
@@ -166,34 +208,49 @@ def _closes_at_end(core: list[_Token]) -> bool:
 # The shape of an expression: n a number, a any other atom (π, a root, a bracket); r, f, t a root, fraction, sine.
 # A product may be left unwritten before an atom (2√3, 2π, 3(√3+1)), never before a number (2 3).
 _SUM = r"[-+]?[na](?:[-+*/][-+]?[na]|a)*"
-_INNERMOST = re.compile(rf"f\{{{_SUM}\}}\{{{_SUM}\}}|r\{{{_SUM}\}}|\({_SUM}\)|t[na]|(?P<base>[na])\^(?:\{{{_SUM}\}}|a)")
+_INNERMOST = re.compile(
+    rf"f\{{{_SUM}\}}\{{{_SUM}\}}|r\{{{_SUM}\}}|\({_SUM}\)|\|{_SUM}\||t[na]|(?P<base>[na])\^(?:\{{{_SUM}\}}|a)"
+)
 _SHAPES = {"\\pi": "a", "\\frac": "f", "\\sin": "t", "\\cos": "t", "\\tan": "t", "\\cot": "t"}
 
 
 def _is_expression(core: list[_Token]) -> bool:
     """Whether the tokens form one complete expression: folds the innermost brackets until one sum is left."""
-    shape = "".join(
-        "n" if t.kind == "number" else _SHAPES.get(t.text) or t.text.replace("\\sqrt", "r")[0] for t in core
-    )
+    shape = "".join(map(_shape, core))
     while (folded := _INNERMOST.sub(lambda match: match["base"] or "a", shape)) != shape:
         shape = folded
     return re.fullmatch(_SUM, shape) is not None
 
 
-def _latex(core: list[_Token]) -> str:
-    """The tokens as LaTeX with the products written out, so that 3/2√3 is read from left to right, as people do."""
+def _shape(token: _Token) -> str:
+    if token.kind == "number":
+        return "n"
+    if token.kind == "variable":
+        return "a"
+    return _SHAPES.get(token.text) or token.text.replace("\\sqrt", "r")[0]
+
+
+def _written_out(core: list[_Token]) -> list[str]:
+    """The tokens' texts with the products written out, so that 3/2√3 is read from left to right, as people do."""
     if not core or not _is_expression(core):
         raise Unreadable("not one expression")
     out: list[str] = []
+    bars = 0
     for i, token in enumerate(core):
-        begins_factor = token.text == "(" or token.kind == "command"
-        ends_factor = i > 0 and (core[i - 1].kind == "number" or core[i - 1].text in (")", "}", "\\pi"))
+        bars += token.text == "|"
+        begins_factor = (
+            token.text == "(" or token.kind in ("command", "variable") or (token.text == "|" and bars % 2 == 1)
+        )
+        before = core[i - 1] if i > 0 else None
+        ends_factor = before is not None and (
+            before.kind in ("number", "variable")
+            or before.text in (")", "}", "\\pi")
+            or (before.text == "|" and (bars - (token.text == "|")) % 2 == 0)
+        )
         if begins_factor and ends_factor and not _is_mixed_number(core, i):
             out.append("*")
         out.append(_plain_number(token.text) if token.kind == "number" else token.text)
-        if token.kind == "command" and token.text[-1] != "]":
-            out.append(" ")
-    return "".join(out).removeprefix("+")
+    return out[1:] if out[0] == "+" else out
 
 
 def _is_mixed_number(core: list[_Token], i: int) -> bool:

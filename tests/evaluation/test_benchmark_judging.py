@@ -44,6 +44,43 @@ def test_the_option_a_short_answer_names(answer: str, letter: str | None) -> Non
     assert option_named(answer, ANGLES) == letter
 
 
+CITIES = ("paris", "oslo", "rome", "tokyo")
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        *[(text, "D") for text in ("D (tokyo).", "D tokyo", "D. tokyo", "(D) Tokyo", "tokyo", "The answer is tokyo")],
+        *[(text, "D") for text in ("The answer should be (D)", "definitely **(D) tokyo**", "Choice D is correct.")],
+        *[
+            (text, "D")
+            for text in ("答案：D", "选项为(D)", "选D", "The correct option letter is (D) tokyo", "not A but D")
+        ],
+        *[
+            (text, "A")
+            for text in ("A (paris)", "(A) paris, not (B) oslo", "The answer is (A), because (D) is far away")
+        ],
+        *[(text, None) for text in ("(A), (B), and (C)", "A or D", "(A) paris (B) oslo", "A. paris\nB. oslo", "not D")],
+        *[(text, None) for text in ("neither A nor B", "A, B, C, D", "D is wrong", "A city", "point D", "选A或D", "E")],
+        *[(text, None) for text in ("A. The answer is D", "D = 5", "none of A, B, C, D", "paris or oslo")],
+    ],
+)
+def test_the_option_among_names(answer: str, letter: str | None) -> None:
+    assert option_named(answer, CITIES) == letter
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        *[(text, "B") for text in ("B (No).", "No, there are not.", "no", "No.", "(B) No", "B. No")],
+        *[(text, "A") for text in ("Yes, it is.", "Yes", "definitely **(A) Yes**", "A", "The answer is yes")],
+        *[(text, None) for text in ("Yes or no", "(A) Yes (B) No", "A or B", "maybe", "yesterday")],
+    ],
+)
+def test_the_option_of_yes_and_no(answer: str, letter: str | None) -> None:
+    assert option_named(answer, ("Yes", "No")) == letter
+
+
 @pytest.mark.parametrize(
     ("answer", "letter"),
     [
@@ -102,7 +139,10 @@ def test_choices_in_both_protocols(completion: str, strict_right: bool, paper_ri
             for text in ("yes", "Yes.", "YES", "**Yes**", "Yes, the red line is above", "The answer is yes")
         ],
         *[(text, "no") for text in ("no", "No, not at all", "no: yes would be wrong")],
-        *[(text, "neither") for text in ("yes or no", "1", "nothing", "I do not know", "yesterday")],
+        *[
+            (text, "neither")
+            for text in ("yes or no", "1", "nothing", "I do not know", "yesterday", "Yes, no", "Yes/no")
+        ],
     ],
 )
 def test_yes_or_no(answer: str, said: str) -> None:

@@ -19,6 +19,13 @@ from hint_grpo.scoring import extract_answer, is_well_formatted, score
         ("<THINK>a</Think ><Answer>5</ANSWER>", "5"),
         ("<think>never closed <answer>5</answer>", "5"),
         ("<think>a</think><answer>5\n6</answer>", "5\n6"),
+        # one inside another: all that the outer one encloses
+        ("<answer><answer>65</answer>115</answer>", "65\n115"),
+        ("<answer>115<answer>65</answer></answer>", "115\n65"),
+        ("<answer><answer>65</answer></answer>", "65"),
+        ("<answer><answer>65</answer> <answer>115</answer></answer>", "65\n \n115"),
+        ("<answer><answer>65</answer>115</answer><answer>5</answer>", "5"),
+        ("<think>in <answer></think><answer>5</answer>", "5"),
         # no answer
         ("", None),
         ("<think>x = 5</think>", None),
@@ -52,11 +59,17 @@ def test_no_answer_scores_zero_even_where_the_thinking_holds_the_number(completi
     assert score(completion, "72") == 0.0
 
 
+@pytest.mark.parametrize("gold", ["65", "115", "65115"])
+def test_an_answer_around_another_says_both(gold: str):
+    assert score("<answer><answer>65</answer>115</answer>", gold) == 0.0
+
+
 def test_many_tags_take_linear_time():
     # Quadratic handling of these 4 million characters would take hours, not a second.
     many = 100_000
     assert extract_answer("<answer>1</answer>" * many + "<think></think>" * many) == "1"
     assert extract_answer("<think><answer>1</answer></think>" * many) is None
+    assert extract_answer("<answer>" * many + "1" + "</answer>" * many) == "1"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """What `strict` accepts and refuses, case by case, after the forms of geometry ground truths and real answers.
 
-A line reads `ground truth <- answer | answer | ...`; ⏎ stands for a line break, ␣ for a space, ␀ for nothing.
+`answer_tables.py` says how the lines are written.
 """
 
 import pytest
+from answer_tables import cases
 
 from hint_grpo.scoring import can_read, score
 
@@ -157,23 +158,17 @@ y=3x+2 <- y=2x+3 | 3 | y=3x | x=3y+2
 """
 
 
-def _cases(table: str) -> list[tuple[str, str]]:
-    lines = [line.split(" <- ") for line in table.splitlines() if line and not line.startswith("# ")]
-    signs = str.maketrans({"⏎": "\n", "␣": " ", "␀": None})
-    return [(gold, answer.translate(signs)) for gold, answers in lines for answer in answers.split(" | ")]
-
-
-@pytest.mark.parametrize(("gold", "answer"), _cases(ACCEPTED))
+@pytest.mark.parametrize(("gold", "answer"), cases(ACCEPTED))
 def test_reads_as_a_person_would(gold: str, answer: str):
     assert score(f"<think>a = 180</think>\n<answer>{answer}</answer>", gold) == 1.0
 
 
-@pytest.mark.parametrize(("gold", "answer"), _cases(REFUSED))
+@pytest.mark.parametrize(("gold", "answer"), cases(REFUSED))
 def test_refuses_what_a_person_would(gold: str, answer: str):
     assert score(f"<think>a = {gold}</think>\n<answer>{answer}</answer>", gold) == 0.0
 
 
-@pytest.mark.parametrize("gold", sorted({gold for gold, _ in _cases(ACCEPTED)}))
+@pytest.mark.parametrize("gold", sorted({gold for gold, _ in cases(ACCEPTED)}))
 def test_every_ground_truth_equals_itself(gold: str):
     # The thinking ends in another number: a checker that looks there gives 0 for all of these.
     assert score(f"<think>so the sum is = 180</think><answer>{gold}</answer>", gold) == 1.0
