@@ -20,6 +20,7 @@ from hint_grpo.errors import UserError
 from hint_grpo.flag_help import print_help
 from hint_grpo.machine import check_gpus, count_gpus
 from hint_grpo.precision import AUTOCAST, needs_float32
+from hint_grpo.presets import DEFAULT, overridden, preset_values
 from hint_grpo.rollout.placement import placement_of
 from hint_grpo.suggestions import did_you_mean
 
@@ -48,10 +49,18 @@ class Given:
     def explicit(self) -> dict[str, Any]:
         return {**self.config, **self.words}
 
+    @property
+    def preset(self) -> str:
+        return str(self.explicit.get("preset", DEFAULT))
+
+    def set_values(self) -> dict[str, Any]:
+        """The flags that the preset or the user sets; the user's win. Raises UserError for an unknown preset."""
+        return preset_values(self.preset, self.explicit) | self.explicit
+
     def values(self) -> dict[str, Any]:
-        """Every flag: as given, else its default (left out where that is computed at run time)."""
+        """Every flag: as given, else the preset's value, else its default (left out where that is computed at run time)."""
         defaults = {flag.name: flag.default for flag in declared_flags().values() if flag.default is not UNKNOWN}
-        return defaults | self.explicit
+        return defaults | self.set_values()
 
 
 def parse(arguments: Sequence[str] | None = None) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]":
@@ -157,7 +166,7 @@ def build(given: Given) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]"
     from hint_grpo.config import HintGRPOConfig, ScriptArguments
 
     values: dict[str, dict[str, Any]] = {"ScriptArguments": {}, "HintGRPOConfig": {}, "ModelConfig": {}}
-    for name, value in given.explicit.items():
+    for name, value in given.set_values().items():
         values[declared_flags()[name].owner][name] = value
     settings = given.values()
     training = values["HintGRPOConfig"]
@@ -174,6 +183,7 @@ def build(given: Given) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]"
         model = ModelConfig(**values["ModelConfig"])
     except ValueError as error:  # TRL's and transformers' own checks
         raise UserError(str(error)) from error
+    config.preset_overrides = overridden(given.preset, given.explicit)
     model.dtype, config.rollout_dtype = "float32" if in_float32 else dtype, dtype
     if model.use_peft and model.lora_target_modules is None:
         model.lora_target_modules = LORA_TARGETS  # peft has no default for these models

@@ -139,6 +139,13 @@ class HintGRPOConfig(GRPOConfig):
     num_completions_to_print: int | None = field(default=0, metadata={"help": "Completions to print at each log."})
 
     # This project's own.
+    preset: Literal["default", "paper", "released"] = field(
+        default="default",
+        metadata={
+            "help": "Whose settings, where no flag says otherwise: this project's, the paper's text, or the authors' released "
+            "code (docs/faithfulness.md)."
+        },
+    )
     num_groups: int = field(default=3, metadata={"help": "M, number of hint levels; 1 is plain GRPO."})
     hint_policy: Literal["adaptive", "fixed", "random", "none"] = field(
         default="adaptive",
@@ -205,6 +212,8 @@ class HintGRPOConfig(GRPOConfig):
     stage_timeout: float = field(
         default=1800.0, metadata={"help": "Seconds in one stage after which the watchdog names the rank that hangs."}
     )
+    # Set by the command line: the flags that say something else than the preset.
+    preset_overrides: dict[str, str] = field(init=False, default_factory=dict)
     # Set by __post_init__: what --per_device_train_batch_size said, and who samples.
     prompts_per_device: int = field(init=False, default=0)
     placement: Placement = field(init=False, default=Placement("transformers"))

@@ -2,6 +2,7 @@
 
 import hint_grpo.stack  # noqa: F401
 
+import json
 import signal
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -26,6 +27,7 @@ from hint_grpo.folder_lock import only_run_in
 from hint_grpo.machine import available_cores
 from hint_grpo.plots import plot_utilization
 from hint_grpo.precision import needs_float32
+from hint_grpo.presets import PRESETS, preset_line
 from hint_grpo.progress import ProgressBar
 from hint_grpo.rollout import server_process
 from hint_grpo.rollout.access import token_of_the_environment
@@ -35,6 +37,7 @@ from hint_grpo.scoring.rewards import make_reward
 from hint_grpo.stopping import StopOnSignal
 from hint_grpo.trainer import HintGRPOTrainer
 
+PRESET_FILE = "preset.json"
 MAX_SEQUENCES_OF_SERVER = 1024
 
 
@@ -91,6 +94,7 @@ def check_data(
     )
     checked = PreflightReport.merged(gather_object([part]))
     if training.process_index == 0:
+        print(preset_line(training.preset, training.preset_overrides))
         print("\n".join([*report.lines(training.policy), *checked.lines()]), flush=True)
     bad = report.num_unusable or not checked.ok
     return int(bool(bad)), without_skipped(dataset, checked)
@@ -161,8 +165,12 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
     if not trainer.accelerator.is_main_process:
         return
     args = trainer.args
-    for line in report.lines(args.policy):
-        print(line)
+    line = preset_line(args.preset, args.preset_overrides)
+    settings = {"preset": args.preset, "overridden": args.preset_overrides, "set": PRESETS[args.preset]}
+    Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+    (Path(args.output_dir) / PRESET_FILE).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    for text in [line, *report.lines(args.policy)]:
+        print(text)
     if needs_float32(args.rollout_dtype, {**vars(args), "use_peft": is_peft_model(trainer.model)}):
         print(
             f"precision: weights are kept in float32 and computed with in {args.rollout_dtype} (autocast), because AdamW's "

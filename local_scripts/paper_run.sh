@@ -2,6 +2,7 @@
 # The settings that all runs of the paper share (8 GPUs: 7 train under ZeRO-3 with offload, 1 serves vLLM).
 # Called by the scripts beside it: paper_run.sh MODEL_FOLDER RUN_NAME [flags of train_model.py]
 # DATA: folder of LLaVA-CoT-100k. MODELS: folder that holds the downloaded models. OUT: where runs go (default: output).
+# PRESET: whose settings, default, paper or released (docs/faithfulness.md); the run's folder gets its name.
 # CPU threads, which the optimizer of ZeRO offload needs: train_model.py gives each process its share of the cores (torchrun announces
 # one), unless OMP_NUM_THREADS is set.
 set -euo pipefail
@@ -12,7 +13,7 @@ shift 2
 
 exec torchrun --nproc_per_node="${GPUS_TO_TRAIN:-7}" --nnodes 1 --node_rank 0 \
     --master-addr localhost --master-port "${PORT:-7001}" --shutdown-timeout 300 train_model.py \
-    --deepspeed local_scripts/zero3_offload.json --model_name_or_path "$MODELS/$model" \
+    --preset "${PRESET:-default}" --deepspeed local_scripts/zero3_offload.json --model_name_or_path "$MODELS/$model" \
     --data_path "$DATA" --dataset_name LLaVA-CoT-100k \
     --max_prompt_length 8192 --max_completion_length 768 --per_device_train_batch_size 1 \
     --gradient_accumulation_steps 1 --num_generations 4 --logging_steps 1 \
@@ -20,4 +21,4 @@ exec torchrun --nproc_per_node="${GPUS_TO_TRAIN:-7}" --nnodes 1 --node_rank 0 \
     --attn_implementation "${ATTENTION:-flash_attention_2}" --max_pixels 2359296 \
     --num_train_epochs 2 --eval_strategy no --reward_funcs accuracy \
     --use_vllm true --vllm_gpu_memory_utilization 0.6 --save_steps 500 --save_total_limit 3 \
-    --resume_from_checkpoint true --output_dir "${OUT:-output}/$run" "$@"
+    --resume_from_checkpoint true --output_dir "${OUT:-output}/$run${PRESET:+_$PRESET}" "$@"

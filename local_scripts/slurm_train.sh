@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Several nodes under SLURM: the first node serves vLLM with tensor and data parallelism, the others train.
 #
-#     DATA=... MODELS=... sbatch --nodes 3 local_scripts/slurm_train.sh Qwen2-VL-7B-Instruct hint_grpo_3_nodes --num_groups 3
+#     DATA=... MODELS=... sbatch --nodes 3 local_scripts/slurm_train.sh Qwen2-VL-7B-Instruct hint_grpo_3_nodes
+# PRESET: whose settings, default, paper or released (docs/faithfulness.md).
 #
 # Ten minutes before its time is up the job gets SIGUSR1, which is passed on to the training processes: they save a checkpoint and
 # end; submitting the same line again goes on from it.
@@ -37,12 +38,12 @@ srun --nodes "$num_training" --ntasks "$num_training" --nodelist "$(IFS=,; echo 
     bash -c '.venv/bin/torchrun --nproc_per_node 8 --nnodes '"$num_training"' --node_rank "$SLURM_PROCID" \
         --rdzv_backend c10d --rdzv_id "$SLURM_JOB_ID" --rdzv_endpoint '"$first"':29500 \
         --shutdown-timeout 540 train_model.py "$@"' _ \
-    --deepspeed local_scripts/zero3.json --model_name_or_path "$MODELS/$model" \
+    --preset "${PRESET:-default}" --deepspeed local_scripts/zero3.json --model_name_or_path "$MODELS/$model" \
     --data_path "$DATA" --dataset_name LLaVA-CoT-100k --max_prompt_length 8192 --max_completion_length 768 \
     --per_device_train_batch_size 1 --num_generations 4 --bf16 --torch_dtype bfloat16 --gradient_checkpointing true \
     --attn_implementation flash_attention_2 --max_pixels 2359296 --num_train_epochs 2 --reward_funcs accuracy \
     --use_vllm true --vllm_mode server --vllm_server_base_url "http://$server:8000" \
-    --save_steps 500 --save_total_limit 3 --resume_from_checkpoint true --output_dir "${OUT:-output}/$run" "$@" &
+    --save_steps 500 --save_total_limit 3 --resume_from_checkpoint true --output_dir "${OUT:-output}/$run${PRESET:+_$PRESET}" "$@" &
 training=$!
 
 # Only the training processes take SIGUSR1 for a warning; srun and torchrun would die of it.

@@ -19,7 +19,9 @@ from eval.reproduce.recipes import (
 )
 from eval.reproduce.steps import Experiment
 from eval.runs import ROOT
+from hint_grpo.data.report import PUBLISHED_FILE as RESPLIT_FILE
 from hint_grpo.errors import UserError
+from hint_grpo.presets import DEFAULT, PRESETS
 
 DESCRIPTION = """\
 Runs or resumes what is missing of the paper's ablations and figures, and shows the result.
@@ -28,6 +30,7 @@ Runs or resumes what is missing of the paper's ablations and figures, and shows 
     python -m eval.reproduce --table ablation --model_path /PATH/TO/Qwen2-VL-7B-Instruct --data_path /PATH/TO/LLaVA-CoT-100k \\
         --eval_data /PATH/TO/Geo170K --prompt_path eval/prompts/geoqa_test_prompts.jsonl --output_dir output/reproduce
     ... --rows grpo,hint_grpo_m3        a part of the table        ... --figures      the figures and what they need
+    ... --preset paper released         the rows by the paper's text, then by the authors' released code (docs/faithfulness.md)
     ... --dry_run                       prints the commands        ... -- --max_steps 8    flags for every train_model.py
 
 Training and evaluation are train_model.py and test_model.py, as processes with their output in OUTPUT_DIR/logs. What is
@@ -69,6 +72,13 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Flags]:
     add("--data_path", type=Path, help="folder of LLaVA-CoT-100k")
     add("--eval_data", type=Path, help="folder of Geo170K")
     add("--prompt_path", type=Path, help="geoqa_test_prompts.jsonl")
+    add(
+        "--preset",
+        nargs="+",
+        choices=tuple(PRESETS),
+        default=[DEFAULT],
+        help="whose settings; several: one after the other",
+    )
     add("--output_dir", type=Path, help="default: output/reproduce (of the toy world: output/reproduce_toy)")
     add("--settings", type=Path, help="YAML of what all runs share (default: eval/recipes/settings/{paper,toy}.yaml)")
     add("--num_processes", type=int, help="training processes (default: all GPUs but one; without a GPU 1)")
@@ -77,9 +87,19 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Flags]:
     return parser.parse_args(own), read_flags(others)
 
 
-def experiment_from(options: argparse.Namespace, overrides: Flags) -> Experiment:
+def output_folder(options: argparse.Namespace) -> Path:
     toy = options.world == "toy"
-    output = (options.output_dir or ROOT / "output" / f"reproduce{'_toy' if toy else ''}").resolve()
+    return (options.output_dir or ROOT / "output" / f"reproduce{'_toy' if toy else ''}").resolve()
+
+
+def experiments_from(options: argparse.Namespace, overrides: Flags) -> list[Experiment]:
+    """One for each --preset; all but the default's in a folder with its name."""
+    return [_experiment(options, overrides, preset) for preset in dict.fromkeys(options.preset)]
+
+
+def _experiment(options: argparse.Namespace, overrides: Flags, preset: str) -> Experiment:
+    toy = options.world == "toy"
+    output = output_folder(options)
     given = {name: getattr(options, name) for name in PATHS}
     if toy and any(given.values()):
         raise UserError(f"--world toy has its own {', '.join(f'--{name}' for name in PATHS)}: leave them out")
@@ -87,12 +107,15 @@ def experiment_from(options: argparse.Namespace, overrides: Flags) -> Experiment
         world = output / "world"
         names = ("Qwen2.5-VL-toy", "LLaVA-CoT-100k", "Geo170K", "geoqa_test_prompts.jsonl")
         given = {path: world / name for path, name in zip(PATHS, names, strict=True)}
+        if "steps_file" in PRESETS[preset]:  # beside the data folder, where the other presets do not find it
+            overrides = {"steps_file": world / RESPLIT_FILE} | overrides
     missing = [f"--{name}" for name, path in given.items() if path is None]
     if missing:
         raise UserError(f"{', '.join(missing)} missing: name the model and the data, or say --world toy")
     return Experiment(
         **{name: path.resolve() for name, path in given.items()},
-        output_dir=output,
+        output_dir=output if preset == DEFAULT else output / f"preset_{preset}",
+        preset=preset,
         settings=read_settings(options.settings or (TOY_SETTINGS if toy else PAPER_SETTINGS)),
         overrides=overrides,
         num_processes=options.num_processes or _default_processes(toy),

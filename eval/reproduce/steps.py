@@ -4,6 +4,7 @@ OUTPUT_DIR/training/RUN/           train_model.py's output; reproduce.json: the 
 OUTPUT_DIR/evaluation/RUN/final/   test_model.py's output for the run's last weights (of `base`: for the model itself)
 OUTPUT_DIR/evaluation/RUN/checkpoint-500/
 OUTPUT_DIR/logs/
+OUTPUT_DIR/preset_NAME/...         the same for every --preset but the default
 """
 
 import json
@@ -19,6 +20,7 @@ from hint_grpo.errors import UserError
 from hint_grpo.evaluation.results import replace_file
 from hint_grpo.evaluation.settings import BLIND, EvaluationSettings
 from hint_grpo.evaluation.summary import Summary, read_summary
+from hint_grpo.presets import DEFAULT
 
 STATE_FILE = "trainer_state.json"  # train_model.py writes it last of all into its output folder, after the weights
 FLAGS_FILE = "reproduce.json"
@@ -48,6 +50,12 @@ class Experiment:
     overrides: Mapping[str, Any]
     num_processes: int = 1
     limit: int | None = None
+    preset: str = DEFAULT
+
+    @property
+    def preset_flag(self) -> Flags:
+        """--preset of train_model.py and test_model.py; nothing for the default, so that earlier runs stay what they are."""
+        return {} if self.preset == DEFAULT else {"preset": self.preset}
 
     @cached_property
     def num_questions(self) -> int:
@@ -86,7 +94,7 @@ class Training:
     def flags(self) -> Flags:
         experiment = self.experiment
         paths = {"model_name_or_path": experiment.model_path, "data_path": experiment.data_path}
-        return paths | shared_flags(self.run, experiment.settings, experiment.overrides)
+        return paths | experiment.preset_flag | shared_flags(self.run, experiment.settings, experiment.overrides)
 
     def state(self) -> State:
         if (self.folder / STATE_FILE).is_file() and any(self.folder.glob("*.safetensors")):
@@ -190,6 +198,7 @@ class Evaluation:
             "output_dir": self.folder,
             "scale": list(self.scales),
             "limit": experiment.limit,
+            **experiment.preset_flag,
             **experiment.settings.evaluation,
         }
         return evaluation_command(flags, no_image=self.no_image)

@@ -13,6 +13,7 @@ from hint_grpo.evaluation.summary import Summary
 
 HEADER = (
     "row",
+    "preset",
     "paper, %",
     "measured, % (paper protocol) [95 %]",
     "strict protocol [95 %]",
@@ -27,6 +28,7 @@ class Line:
     """A row and what was measured for it: None where that is not there (yet)."""
 
     row: Row
+    preset: str
     training: State
     summary: Summary | None
     utilization: float | None
@@ -36,7 +38,9 @@ def measured(row: Row, experiment: Experiment) -> Line:
     training: State = "finished" if row.run == BASE else Training(experiment, row.run).state()
     evaluation = final_evaluation(row.run, experiment, (row.scale,))
     summary = summary_of(evaluation, row.scale) if training == "finished" else None
-    return Line(row, training, summary, utilization(experiment.training_folder(row.run) / ledger.FILE_NAME))
+    return Line(
+        row, experiment.preset, training, summary, utilization(experiment.training_folder(row.run) / ledger.FILE_NAME)
+    )
 
 
 def utilization(path: Path) -> float | None:
@@ -62,6 +66,7 @@ def _cells(line: Line) -> tuple[str, ...]:
     row, summary = line.row, line.summary
     return (
         row.label,
+        line.preset,
         NONE if row.paper is None else f"{row.paper:.2f}",
         _missing(line) if summary is None else _percent(summary.accuracy_paper, summary.interval_paper),
         NONE if summary is None else _percent(summary.accuracy_strict, summary.interval_strict),
@@ -82,6 +87,7 @@ def _record(line: Line) -> dict[str, object]:
     row, summary = line.row, line.summary
     known = {
         "row": row.name,
+        "preset": line.preset,
         "run": row.run,
         "scale": row.scale,
         "paper": row.paper,

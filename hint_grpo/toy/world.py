@@ -3,6 +3,7 @@
     DIR/Qwen2.5-VL-toy/  DIR/Qwen2-VL-toy/          models with processor, tokenizer, chat template
     DIR/LLaVA-CoT-100k/train.jsonl                  training records, with the download's irregularities
     DIR/LLaVA-CoT-100k/{geoqa+,CLEVR_v1.0,coco,sqa}/..   their pictures
+    DIR/llavacot_geometry.jsonl                     the records with reasonings in numbered steps, as the authors' file has them
     DIR/Geo170K/images/test/*.png                   test pictures
     DIR/geoqa_test_prompts.jsonl                    test questions
 
@@ -20,6 +21,7 @@ from PIL import Image
 
 from hint_grpo.toy import NUM_TEST, NUM_TRAIN, pictures, records, tasks
 from hint_grpo.toy.models import FAMILIES, Family, save_model
+from hint_grpo.toy.resplit import resplit_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class World:
     train_data: Path  # what --data_path wants in training
     test_data: Path  # what --data_path wants in evaluation
     test_prompts: Path  # --prompt_path
+    steps_file: Path  # --steps_file
 
 
 def build_world(
@@ -44,10 +47,11 @@ def build_world(
 ) -> World:
     """Writes everything under `directory`; `warm=False` gives models with random weights."""
     train, test = directory / "LLaVA-CoT-100k", directory / "Geo170K"
-    write_training_data(train, num_train, seed)
+    train_file = write_training_data(train, num_train, seed)
+    steps_file = _write_lines(directory / "llavacot_geometry.jsonl", resplit_records(train_file))
     prompts = write_test_data(directory, num_test, seed)
     models = {family: save_model(directory, family, warm=warm, seed=seed) for family in families}
-    return World(directory, models, train, test, prompts)
+    return World(directory, models, train, test, prompts, steps_file)
 
 
 def write_training_data(root: Path, count: int, seed: int) -> Path:

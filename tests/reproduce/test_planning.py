@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from eval.reproduce.cli import chosen, experiment_from, parse
+from eval.reproduce.cli import chosen, experiments_from, parse
 from eval.reproduce.plan import Need, both_ways, final_evaluation, needs, steps
 from eval.reproduce.recipes import PAPER_SETTINGS, Row, read_settings
 from eval.reproduce.steps import Training
@@ -141,9 +141,9 @@ def test_what_is_chosen() -> None:
 
 def test_mistakes_get_one_line(tmp_path) -> None:
     with pytest.raises(UserError, match="--eval_data, --prompt_path missing"):
-        experiment_from(options("--model_path", "m", "--data_path", "d"), {})
+        experiments_from(options("--model_path", "m", "--data_path", "d"), {})
     with pytest.raises(UserError, match="--world toy has its own"):
-        experiment_from(options("--world", "toy", "--model_path", "m"), {})
+        experiments_from(options("--world", "toy", "--model_path", "m"), {})
     with pytest.raises(UserError, match="--help"):
         options("--tabel", "ablation")
 
@@ -193,3 +193,25 @@ def test_train_model_accepts_the_command_with_the_papers_settings(
     given = command_line.read(command[command.index("train_model.py") + 1 :])
     command_line.check(given)
     assert given.values()["deepspeed"] == "local_scripts/zero3_offload.json"
+
+
+def test_each_preset_is_an_experiment_with_its_own_folder(tmp_path) -> None:
+    words = ("--world", "toy", "--output_dir", str(tmp_path), "--preset", "default", "paper", "released", "paper")
+    default, paper, released = experiments_from(options(*words), {"max_steps": "2"})
+    assert [each.output_dir for each in (default, paper, released)] == [
+        tmp_path,
+        tmp_path / "preset_paper",
+        tmp_path / "preset_released",
+    ]
+    assert len({each.model_path for each in (default, paper, released)}) == 1
+    commands = [Training(each, "hint_grpo_m3").command() for each in (default, paper, released)]
+    assert "--preset" not in commands[0]  # a run from before there were presets is still this one
+    for command, name in zip(commands[1:], ("paper", "released"), strict=True):
+        assert command[command.index("--preset") + 1] == name
+        assert command[command.index("--max_steps") + 1] == "2"
+    # the toy world's re-split file lies where only this preset finds it
+    steps_files = [str(tmp_path / "world" / "llavacot_geometry.jsonl") in command for command in commands]
+    assert steps_files == [False, False, True]
+    for experiment, expected in ((default, None), (paper, "paper"), (released, "released")):
+        command = final_evaluation("hint_grpo_m3", experiment).command()
+        assert (command[command.index("--preset") + 1] if "--preset" in command else None) == expected

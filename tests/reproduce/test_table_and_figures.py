@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -63,15 +64,27 @@ def test_the_table(experiment, grpo, write_training, write_summary, tmp_path) ->
     assert len({len(line) for line in shown}) == 1  # aligned
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown[2:]]
     assert cells == [
-        ["GRPO", "38.46", "75.00 [10.00, 90.00]", "25.00 [20.00, 80.00]", "4", "0.750"],
-        ["GRPO, scale 0.8", "-", "not evaluated", "-", "-", "0.750"],
-        ["fixed alpha 0.5", "-", "training interrupted", "-", "-", "-"],
-        ["random alpha", "-", "training missing", "-", "-", "-"],
+        ["GRPO", "default", "38.46", "75.00 [10.00, 90.00]", "25.00 [20.00, 80.00]", "4", "0.750"],
+        ["GRPO, scale 0.8", "default", "-", "not evaluated", "-", "-", "0.750"],
+        ["fixed alpha 0.5", "default", "-", "training interrupted", "-", "-", "-"],
+        ["random alpha", "default", "-", "training missing", "-", "-", "-"],
     ]
     save_csv(lines, tmp_path / "table.csv")
     first, *others = rows_of(tmp_path / "table.csv")
     assert (first["paper"], first["accuracy_paper"], first["accuracy_strict_high"]) == ("38.46", "0.75", "0.8")
     assert [row["accuracy_paper"] for row in others] == ["", "", ""]
+
+
+def test_rows_of_several_presets_stand_in_one_table(experiment, write_summary) -> None:
+    released = replace(experiment, output_dir=experiment.output_dir / "preset_released", preset="released")
+    row = Row("base", "base model", "base")
+    write_summary(final_evaluation("base", released), 0.0, 2, 1)
+    shown = text([measured(row, experiment), measured(row, released)]).splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")][:4] for line in shown]
+    assert cells == [
+        ["base model", "default", "-", "not evaluated"],
+        ["base model", "released", "-", "50.00 [10.00, 90.00]"],
+    ]
 
 
 def test_a_row_without_training_is_evaluated_alone(experiment, write_summary) -> None:
