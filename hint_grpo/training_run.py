@@ -17,14 +17,14 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from hint_grpo import interrupts, ledger
 from hint_grpo.callbacks import CleanStart, LogFile, SignalCheck, StageTimes, Watched
 from hint_grpo.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
-from hint_grpo.config import HintGRPOConfig, ScriptArguments, num_local_processes
+from hint_grpo.config import HintGRPOConfig, ScriptArguments
 from hint_grpo.data.dataset import DataReport, load_training_data
 from hint_grpo.data.pictures import Pictures
 from hint_grpo.data.preflight import preflight, share, without_skipped
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.errors import UserError
 from hint_grpo.folder_lock import only_run_in
-from hint_grpo.machine import available_cores
+from hint_grpo.machine import available_cores, num_local_processes
 from hint_grpo.plots import plot_utilization
 from hint_grpo.precision import needs_float32
 from hint_grpo.presets import PRESETS, preset_line
