@@ -23,6 +23,7 @@ def main() -> int:
         with run.rollout_server(training, model) as server:
             trainer = run.make_trainer(script, training, model, dataset, processor, server)
             run.describe(trainer, report)
+            run.save_config(trainer)
             if (exit_code := run.train(trainer, resume)) is not None:
                 return exit_code
             run.finish(trainer)

@@ -22,6 +22,7 @@ from hint_grpo.machine import check_gpus, count_gpus
 from hint_grpo.precision import AUTOCAST, needs_float32
 from hint_grpo.presets import DEFAULT, overridden, preset_values
 from hint_grpo.rollout.placement import placement_of
+from hint_grpo.saved_config import SECRETS
 from hint_grpo.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def build(given: Given) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]"
     except ValueError as error:  # TRL's and transformers' own checks
         raise UserError(str(error)) from error
     config.preset_overrides = overridden(given.preset, given.explicit)
+    config.flags = {name: value for name, value in settings.items() if name not in SECRETS}
     model.dtype, config.rollout_dtype = "float32" if in_float32 else dtype, dtype
     if model.use_peft and model.lora_target_modules is None:
         model.lora_target_modules = LORA_TARGETS  # peft has no default for these models

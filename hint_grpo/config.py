@@ -8,7 +8,7 @@ import hint_grpo.stack  # noqa: F401
 
 import os
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from trl import GRPOConfig
@@ -212,8 +212,9 @@ class HintGRPOConfig(GRPOConfig):
     stage_timeout: float = field(
         default=1800.0, metadata={"help": "Seconds in one stage after which the watchdog names the rank that hangs."}
     )
-    # Set by the command line: the flags that say something else than the preset.
+    # Set by the command line: the flags that say something else than the preset, and every flag's value, without secrets.
     preset_overrides: dict[str, str] = field(init=False, default_factory=dict)
+    flags: dict[str, Any] = field(init=False, default_factory=dict)
     # Set by __post_init__: what --per_device_train_batch_size said, and who samples.
     prompts_per_device: int = field(init=False, default=0)
     placement: Placement = field(init=False, default=Placement("transformers"))

@@ -33,7 +33,7 @@ from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.utils import RepeatSampler
 
-from hint_grpo import checkpoints, ledger
+from hint_grpo import checkpoints, ledger, model_card
 from hint_grpo.config import HintGRPOConfig
 from hint_grpo.errors import UserError
 from hint_grpo.families import WithRows, rows_left_out, vision_token_ids
@@ -268,6 +268,17 @@ class HintGRPOTrainer(GRPOTrainer):
             self._logs[column].clear()
             self._logs[column].extend(texts)
         super().log(logs, start_time)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """TRL calls it with every checkpoint; the card lies in the output folder."""
+        if self.is_world_process_zero():
+            facts = model_card.facts_of(
+                self.args,
+                base_model=self.model.config._name_or_path,
+                is_adapter=is_peft_model(self.model),
+                records=ledger.read(self.ledger_path) if self.ledger_path.exists() else (),
+            )
+            model_card.write_card(Path(self.args.output_dir), facts)
 
     def _get_output_dir(self, trial: Any) -> str:
         output_dir = super()._get_output_dir(trial)

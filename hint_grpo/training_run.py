@@ -2,7 +2,6 @@
 
 import hint_grpo.stack  # noqa: F401
 
-import json
 import signal
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -22,22 +21,23 @@ from hint_grpo.data.dataset import DataReport, load_training_data
 from hint_grpo.data.pictures import Pictures
 from hint_grpo.data.preflight import preflight, share, without_skipped
 from hint_grpo.data.preflight_report import PreflightReport
+from hint_grpo.declared_flags import declared_flags
 from hint_grpo.errors import UserError
 from hint_grpo.folder_lock import only_run_in
 from hint_grpo.machine import available_cores, num_local_processes
 from hint_grpo.plots import plot_utilization
 from hint_grpo.precision import needs_float32
-from hint_grpo.presets import PRESETS, preset_line
+from hint_grpo.presets import preset_line
 from hint_grpo.progress import ProgressBar
 from hint_grpo.rollout import server_process
 from hint_grpo.rollout.access import token_of_the_environment
 from hint_grpo.rollout.prompting import length_limits
 from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
+from hint_grpo.saved_config import config_text, write_config
 from hint_grpo.scoring.rewards import make_reward
 from hint_grpo.stopping import StopOnSignal
 from hint_grpo.trainer import HintGRPOTrainer
 
-PRESET_FILE = "preset.json"
 MAX_SEQUENCES_OF_SERVER = 1024
 
 
@@ -160,17 +160,21 @@ def make_trainer(
     return trainer
 
 
+def save_config(trainer: HintGRPOTrainer) -> None:
+    """`train_config.yaml` in the output folder: the flags of this run."""
+    args = trainer.args
+    if trainer.accelerator.is_main_process:
+        text = config_text(args.flags, declared_flags(), args.preset, args.preset_overrides)
+        write_config(Path(args.output_dir), text)
+
+
 def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
     """Says who does what, and the batch arithmetic, before the first step."""
     if not trainer.accelerator.is_main_process:
         return
     args = trainer.args
-    line = preset_line(args.preset, args.preset_overrides)
-    settings = {"preset": args.preset, "overridden": args.preset_overrides, "set": PRESETS[args.preset]}
-    Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-    (Path(args.output_dir) / PRESET_FILE).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    for text in [line, *report.lines(args.policy)]:
-        print(text)
+    for line in [preset_line(args.preset, args.preset_overrides), *report.lines(args.policy)]:
+        print(line)
     if needs_float32(args.rollout_dtype, {**vars(args), "use_peft": is_peft_model(trainer.model)}):
         print(
             f"precision: weights are kept in float32 and computed with in {args.rollout_dtype} (autocast), because AdamW's "
@@ -281,6 +285,7 @@ def finish(trainer: HintGRPOTrainer) -> None:
     interrupts.deferred_to(lambda: interrupts.say("Ctrl-C: saving the last weights; press it again to stop at once"))
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()
+    trainer.create_model_card()
     if trainer.accelerator.is_main_process:
         _plot_and_say(trainer.args)
 

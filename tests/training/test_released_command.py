@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from test_published_command import free_port
 
 pytestmark = pytest.mark.slow
@@ -49,9 +50,12 @@ def test_the_run_says_whose_settings_it_has(run):
     assert printed.count("preset released; overridden: learning_rate 0.001 (preset: 1e-06)") == 1
     assert "llavacot_geometry.jsonl: " in printed
     assert "the authors' released code keeps 7,840 samples, 7,616 after its length filter; here" in printed
-    saved = json.loads((out / "preset.json").read_text())
-    assert (saved["preset"], list(saved["overridden"])) == ("released", ["learning_rate"])
-    assert saved["set"]["level_rule"] == "summed_rewards"
+    text = (out / "train_config.yaml").read_text()
+    saved = yaml.safe_load(text)
+    assert "# preset released; overridden: learning_rate 0.001 (preset: 1e-06)\n" in text
+    assert (saved["preset"], saved["learning_rate"]) == ("released", 0.001)
+    assert saved["level_rule"] == "summed_rewards"
+    assert "preset released; overridden: learning_rate 0.001 (preset: 1e-06)" in (out / "README.md").read_text()
 
 
 def released_steps_of(reasoning: str) -> list[str]:
