@@ -24,8 +24,9 @@ def main() -> int:
             trainer = run.make_trainer(script, training, model, dataset, processor, server)
             run.describe(trainer, report)
             run.save_config(trainer)
-            if (exit_code := run.train(trainer, resume)) is not None:
-                return exit_code
+            stopped = run.train(trainer, resume)
+            if stopped is not None:
+                return stopped
             run.finish(trainer)
     return 0
 
