@@ -115,7 +115,7 @@ def test_pictures_are_encoded_once_for_all_scales(calibration_world, family: str
 
 
 def test_the_picture_cache_lets_go(calibration_world, decoder: HfDecoder) -> None:
-    cache = type(decoder.pictures)(decoder.model, decoder.encoder.family, max_bytes=1)
+    cache = type(decoder.pictures)(decoder.model, decoder.encoder, max_bytes=1)
     first, second = calibration_world.requests[:2]
     for request in (first, first, second, first):
         cache.get(request)
