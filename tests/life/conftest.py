@@ -102,22 +102,31 @@ class Run:
 
 
 @pytest.fixture
-def start(repository, tmp_path):
-    """start(flags, ranks=1) -> Run; every process of it is ended with the test."""
+def launch(repository, tmp_path):
+    """launch(command) -> Run; every process of it is ended with the test."""
     runs: list[Run] = []
+
+    def launch(command: list[str]) -> Run:
+        runs.append(Run(command, repository, tmp_path / f"run-{len(runs)}.log"))
+        return runs[-1]
+
+    yield launch
+    for run in runs:
+        run.end()
+
+
+@pytest.fixture
+def start(launch):
+    """start(flags, ranks=1) -> Run of train_model.py on this machine."""
 
     def start(flags: list[str], ranks: int = 1) -> Run:
         launcher = [
             *("-m", "torch.distributed.run", f"--nproc_per_node={ranks}", "--nnodes", "1", "--node_rank", "0"),
             *("--master-addr", "localhost", "--master-port", str(free_port()), "--shutdown-timeout", "120"),
         ]
-        command = [sys.executable, *(launcher if ranks > 1 else []), "train_model.py", *flags]
-        runs.append(Run(command, repository, tmp_path / f"run-{len(runs)}.log"))
-        return runs[-1]
+        return launch([sys.executable, *(launcher if ranks > 1 else []), "train_model.py", *flags])
 
-    yield start
-    for run in runs:
-        run.end()
+    return start
 
 
 @pytest.fixture
