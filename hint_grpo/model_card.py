@@ -119,7 +119,7 @@ def installed_versions() -> dict[str, str]:
 
 def card_text(facts: CardFacts) -> str:
     """The card as Markdown with the Hub's metadata on top."""
-    settings = "\n".join(f"| `--{name}` | {value} |" for name, value in facts.settings.items())
+    settings = "\n".join(f"| `--{name}` | {_words(value)} |" for name, value in facts.settings.items())
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     return f"""{_metadata(facts)}
 # {facts.name}
@@ -163,6 +163,10 @@ The model was trained to put its reasoning into `<think>` and its final answer i
 {PAPER}
 ```
 """
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _metadata(facts: CardFacts) -> str:
