@@ -89,7 +89,7 @@ def check_network(what: str) -> None:
 
 
 def _download(name: str, flag: str, revision: str | None, patterns: list[str]) -> str:
-    """A snapshot of the Hub's repository in the cache. What the cache holds is enough where there is no network."""
+    """A snapshot of the Hub's repository in the cache. Without a network, what the cache holds is enough."""
     what = f"{flag} {name} is neither a folder here nor in the cache of downloaded models"
     if not (_cache() / f"models--{name.replace('/', '--')}").is_dir() and not os.environ.get("HF_HUB_OFFLINE"):
         check_network(what)  # before the import, which takes longer

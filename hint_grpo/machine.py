@@ -126,7 +126,7 @@ def count_gpus() -> int:
 
 
 def gpu_problem() -> str | None:
-    """Why a GPU that is here cannot be used, in one line; None where it can, or where there is none."""
+    """Why a GPU that is here cannot be used, in one line; None if it can, or if the machine has no GPU."""
     found = driver()
     if found is None or not num_visible(found.num_gpus):
         return None

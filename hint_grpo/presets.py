@@ -4,7 +4,7 @@ default     this project's own
 paper       the paper's text
 released    the authors' released code and its published command
 
-Each value is a flag of its own, and a flag that is given (on the command line or in a --config file) wins over the preset.
+Each value is also a flag, and a flag that is given (on the command line or in a --config file) wins over the preset.
 """
 
 from collections.abc import Mapping
