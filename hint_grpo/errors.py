@@ -18,11 +18,11 @@ class RankError(UserError):
 def run_main(main: Callable[[], int | None]) -> None:
     """Runs `main` and exits. A UserError becomes `error: ...` on stderr and exit code 2, Ctrl-C one line and exit code 130.
     Anything else propagates."""
-    try:
-        with interrupts.handled():
+    with interrupts.handled():
+        try:
             code = _run(main)
-    except KeyboardInterrupt:
-        interrupts.end("interrupted")
+        except KeyboardInterrupt:
+            interrupts.end("interrupted")  # inside the block: the echo of the same press may still come
     sys.exit(code or 0)
 
 
