@@ -2,8 +2,8 @@
 
 import sys
 
-from hint_grpo.errors import run_main
 from hint_grpo.evaluation.cli import check, output_folder, parse, settings_from, with_local_model
+from hint_grpo.machine.errors import run_main
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
         check(settings)
         settings = with_local_model(settings)
         if options.check_data:
-            from hint_grpo.evaluation.check import check_data
+            from hint_grpo.evaluation.questions import check_data
 
             return check_data(settings)
         from hint_grpo.evaluation.run import run_evaluation

@@ -1,14 +1,14 @@
 """Train a vision-language model with Hint-GRPO: parse -> data -> rewards -> trainer -> train -> save. See README.md."""
 
-from hint_grpo.errors import run_main
+from hint_grpo.machine.errors import run_main
 
 
 def main() -> int:
-    from hint_grpo.command_line import parse
+    from hint_grpo.training.command_line import parse
 
     script, training, model = parse()
 
-    from hint_grpo import training_run as run
+    from hint_grpo.training import run as run
 
     processor = run.load_processor(model, training)
     dataset, report = run.load_data(script, training, processor)

@@ -28,7 +28,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hint_grpo.calibration.decoder import DecodeRequest
-from hint_grpo.errors import UserError, run_main
+from hint_grpo.machine.errors import UserError, run_main
 
 METHODS = ("paper", "hf", "vllm", "vllm-0", "plain")
 PAPER_BATCH_SIZE = 10
@@ -212,13 +212,13 @@ def until_end(row: list[int], eos_ids: tuple[int, ...]) -> list[int]:
 
 def load_plain(arguments: argparse.Namespace) -> Callable[..., Tokens]:
     """vLLM alone, with its own repetition penalty and logit bias."""
-    from hint_grpo.stack import HAS_CUDA, inspect_models_in_this_process
+    from hint_grpo.machine.stack import HAS_CUDA, inspect_models_in_this_process
 
     from transformers import AutoConfig
     from vllm import LLM, SamplingParams
 
     from hint_grpo.calibration.load import choose_dtype, load_processor, load_rules
-    from hint_grpo.calibration.questions import QuestionEncoder
+    from hint_grpo.calibration.prompting import QuestionEncoder
 
     config = AutoConfig.from_pretrained(arguments.model_path)
     context_length = config.get_text_config().max_position_embeddings

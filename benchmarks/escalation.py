@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import argparse
 import math
@@ -34,11 +34,11 @@ from vllm.v1.engine.parallel_sampling import ParentRequest
 
 from benchmarks.profiles import OriginalSchedule
 from benchmarks.random_model import save_random_model
-from hint_grpo.config import HintGRPOConfig
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.hints import HintPolicy
 from hint_grpo.rollout import vllm_colocate
 from hint_grpo.toy.world import build_world
+from hint_grpo.training.config import HintGRPOConfig
 
 PLAIN, LAZY, EAGER, ORIGINAL = "num_groups 1", "num_groups 3, lazy", "num_groups 3, eager", "original's schedule"
 VARIANTS = (PLAIN, LAZY, EAGER, ORIGINAL)

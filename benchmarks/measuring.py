@@ -1,6 +1,6 @@
 """Peak memory of a piece of work, work in a process of its own, the time of training steps."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import multiprocessing
 import resource

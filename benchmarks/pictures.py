@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import argparse
 import tempfile
@@ -24,7 +24,7 @@ from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.calibration.load import load_decoder
 from hint_grpo.data.images import open_image
 from hint_grpo.data.paths import BadImage
-from hint_grpo.data.pictures import Pictures
+from hint_grpo.data.picture_processing import Pictures
 from hint_grpo.data.questions import read_questions
 from hint_grpo.families import family_of
 from hint_grpo.toy.models import FAMILIES, toy_processor

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from trl.trainer.utils import pad
 
-from hint_grpo.rollout.judge import Judge
+from hint_grpo.rollout.escalation import GroupScorer
 from hint_grpo.rollout.types import Group, Sampled, Turn
-from hint_grpo.trainer import HintGRPOTrainer
+from hint_grpo.training.trainer import HintGRPOTrainer
 
 NEEDED_LEVELS = (0, 0, 1, 2)
 
 
-class LaidDown(Judge):
+class LaidDown(GroupScorer):
     """One completion of a group is correct from the level on that the prompt's place in the step gives it."""
 
     def __call__(self, turn: Turn, completions: list[Sampled]) -> Group:

@@ -4,7 +4,7 @@ Random weights never mean to end. So that completions end at different lengths, 
 vocabulary counts as end tokens.
 """
 
-from hint_grpo.stack import HAS_CUDA  # noqa: F401
+from hint_grpo.machine.stack import HAS_CUDA  # noqa: F401
 
 import random
 from pathlib import Path

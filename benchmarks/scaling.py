@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import argparse
 import json
@@ -29,10 +29,10 @@ import torch
 from transformers import AutoProcessor, PrinterCallback
 
 from benchmarks.measuring import StepTimes, in_own_process, peak_of
-from hint_grpo.config import HintGRPOConfig
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.toy.world import build_world
-from hint_grpo.trainer import HintGRPOTrainer
+from hint_grpo.training.config import HintGRPOConfig
+from hint_grpo.training.trainer import HintGRPOTrainer
 
 RECORDS = (1_000, 10_000, 100_000)
 

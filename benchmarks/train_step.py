@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import argparse
 import json
@@ -33,11 +33,11 @@ from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.measuring import StepTimes, in_own_process, peak_of
 from benchmarks.profiles import OriginalSchedule, ProfiledTrainer
-from hint_grpo.config import HintGRPOConfig
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.data.images import open_image
 from hint_grpo.prompts import training_messages
 from hint_grpo.toy.world import World, build_world
+from hint_grpo.training.config import HintGRPOConfig
 
 PLAIN, ONE, THREE, ORIGINAL = "plain TRL", "num_groups 1", "num_groups 3", "original's schedule"
 VARIANTS = (PLAIN, ONE, THREE, ORIGINAL)

@@ -25,9 +25,9 @@ from eval.runs import (
     toy_world_command,
     training_command,
 )
-from hint_grpo import ledger
-from hint_grpo.errors import run_main
 from hint_grpo.evaluation.pool import Seat
+from hint_grpo.machine.errors import run_main
+from hint_grpo.training import ledger
 
 POLICIES = {"adaptive": "Hint-GRPO", "none": "plain GRPO"}
 SEEDS = (1, 2, 3)
@@ -151,7 +151,7 @@ def main() -> int:
     train_all(world, out, arguments.steps)
     print("3. evaluation", flush=True)
     after_training(world, out)
-    from hint_grpo.plots import plot_utilization
+    from hint_grpo.training.plots import plot_utilization
 
     ledgers = {label: out / f"{policy}-{SEEDS[0]}" / ledger.FILE_NAME for policy, label in POLICIES.items()}
     plot_utilization(ledgers, out / "data_utilization")

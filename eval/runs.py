@@ -16,10 +16,9 @@ from pathlib import Path
 from queue import Queue
 from typing import Any, TypeVar
 
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.pool import Seat
-from hint_grpo.evaluation.seats import visible_gpus
-from hint_grpo.machine import available_cores
+from hint_grpo.evaluation.pool import Seat, visible_gpus
+from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.hardware import available_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG_LINES_SHOWN = 15

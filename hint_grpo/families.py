@@ -21,7 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 from hint_grpo.prompts import Message
 
 if TYPE_CHECKING:

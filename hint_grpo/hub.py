@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hint_grpo.errors import UserError
 from hint_grpo.families import vllm_has as vllm_has  # re-exported: of a folder that `find_model` gave
+from hint_grpo.machine.errors import UserError
 
 PATIENCE_S = 20.0
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -50,7 +50,9 @@ def download_model(name: str, flag: str) -> Path:
 def check_model_files(folder: Path, what: str, *, weights: bool) -> None:
     """A model's folder holds a vision-language model that is whole. `weights`: look for them too."""
     if (folder / "adapter_config.json").is_file():
-        raise UserError(f"{what} holds a LoRA adapter: merge it first: python -m hint_grpo.merge {folder} MERGED")
+        raise UserError(
+            f"{what} holds a LoRA adapter: merge it first: python -m hint_grpo.training.merge {folder} MERGED"
+        )
     if not (folder / "config.json").is_file():
         raise UserError(f"{what} holds no config.json; give the folder of a downloaded model")
     config = read_config(folder)

@@ -17,7 +17,7 @@ EVALUATION_USER = (
 THINK_OPEN = "<think>"
 # Query injection is the paper's ablation; it gives no wording, this one is ours.
 QUERY_HINT = "{Question}\nHint: {Hint}"
-# How the questions of other benchmarks are put (hint_grpo.evaluation.benchmarks), where they do not say it themselves.
+# How the questions of other benchmarks are put (hint_grpo.evaluation.datasets), where they do not say it themselves.
 # The paper gives no wording; this one is ours.
 OPTIONS = "{Question}\nOptions:\n{Options}"
 ASK_LETTER = "{Question}\nAnswer with the letter of the right option."

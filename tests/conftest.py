@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hint_grpo.machine import available_cores
+from hint_grpo.machine.hardware import available_cores
 
 # The toy model is too small to share out: two threads would spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

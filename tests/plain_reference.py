@@ -1,6 +1,6 @@
 """Calibrated decoding by two whole forward passes per token: one question at a time, no cache, no batch, no padding."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The weights that a vLLM model computes with, and transformers' weights under vLLM's names, to compare the two."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from collections.abc import Iterator, Mapping
 

@@ -11,7 +11,7 @@ from eval.reproduce.plan import needs
 from eval.reproduce.recipes import BASE
 from eval.reproduce.steps import Experiment, Training
 from eval.reproduce.work import build_toy_world, carry_out, check_paths, print_commands
-from hint_grpo.errors import run_main
+from hint_grpo.machine.errors import run_main
 
 
 def report(choice: Choice, experiments: Sequence[Experiment], output_dir: Path, *, toy: bool) -> None:

@@ -20,8 +20,8 @@ from eval.reproduce.recipes import (
 from eval.reproduce.steps import Experiment
 from eval.runs import ROOT
 from hint_grpo.data.report import PUBLISHED_FILE as RESPLIT_FILE
-from hint_grpo.errors import UserError
-from hint_grpo.presets import DEFAULT, PRESETS
+from hint_grpo.machine.errors import UserError
+from hint_grpo.training.presets import DEFAULT, PRESETS
 
 DESCRIPTION = """\
 Runs or resumes what is missing of the paper's ablations and figures, and shows the result.
@@ -127,7 +127,7 @@ def _default_processes(toy: bool) -> int:
     """The paper's layout: a GPU is left for the vLLM server."""
     if toy:
         return 1
-    from hint_grpo.evaluation.seats import visible_gpus  # imports torch
+    from hint_grpo.evaluation.pool import visible_gpus  # imports torch
 
     return max(1, len(visible_gpus()) - 1)
 

@@ -12,16 +12,16 @@ from typing import Any
 from eval.reproduce.plan import MAIN, PLAIN, both_ways, final_evaluation
 from eval.reproduce.recipes import BASE, Row
 from eval.reproduce.steps import Experiment, Training, summary_of
-from hint_grpo import ledger
 from hint_grpo.evaluation.summary import Summary
+from hint_grpo.training import ledger
 
 LABELS = {PLAIN: "GRPO", MAIN: "Hint-GRPO"}
 
 
 def draw_all(experiment: Experiment, rows: Sequence[Row], runs_both_ways: Sequence[str]) -> list[str]:
     """Draws what it has the data for; a line for the user per figure."""
-    from hint_grpo.evaluation.plot import NAME, draw_scales
-    from hint_grpo.plots import plot_text_bias, plot_utilization  # matplotlib: only now
+    from hint_grpo.evaluation.report import NAME, draw_scales
+    from hint_grpo.training.plots import plot_text_bias, plot_utilization  # matplotlib: only now
 
     folder = experiment.output_dir / "figures"
     folder.mkdir(parents=True, exist_ok=True)

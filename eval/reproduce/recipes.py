@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from eval.runs import ROOT
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 RECIPES, TABLES = ROOT / "eval" / "recipes", ROOT / "eval" / "tables"
 PAPER_SETTINGS, TOY_SETTINGS = RECIPES / "settings" / "paper.yaml", RECIPES / "settings" / "toy.yaml"

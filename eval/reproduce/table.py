@@ -8,8 +8,8 @@ from statistics import mean
 from eval.reproduce.plan import final_evaluation
 from eval.reproduce.recipes import BASE, Row
 from eval.reproduce.steps import Experiment, State, Training, summary_of
-from hint_grpo import ledger
 from hint_grpo.evaluation.summary import Summary
+from hint_grpo.training import ledger
 
 HEADER = (
     "row",
@@ -57,7 +57,7 @@ def text(lines: Sequence[Line]) -> str:
 
 
 def save_csv(lines: Sequence[Line], path: Path) -> None:
-    from hint_grpo.plots import write_csv  # imports matplotlib
+    from hint_grpo.training.plots import write_csv  # imports matplotlib
 
     write_csv(path, [_record(line) for line in lines])
 

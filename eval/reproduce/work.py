@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from eval.reproduce.plan import Need, steps
 from eval.reproduce.steps import Experiment, Step
 from eval.runs import ANYWHERE, claim, each_on_a_seat, run, small_seats, toy_world_command
-from hint_grpo.errors import UserError
 from hint_grpo.evaluation.pool import Seat
+from hint_grpo.machine.errors import UserError
 
 TOY_QUESTIONS = 200
 
 
 def check_paths(experiment: Experiment) -> None:
     """What would otherwise be told by the first of many runs."""
-    from hint_grpo.evaluation.identity import check_model_folder
     from hint_grpo.evaluation.questions import missing_prompts
+    from hint_grpo.evaluation.store import check_model_folder
 
     check_model_folder(experiment.model_path)
     for flag, folder in (("data_path", experiment.data_path), ("eval_data", experiment.eval_data)):

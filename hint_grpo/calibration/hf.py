@@ -13,20 +13,140 @@ Differs from `generate`, which the paper's code uses:
 - a picture is encoded once, however many scales are decoded.
 """
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor, SuppressTokensLogitsProcessor
+from transformers import (
+    DynamicCache,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+)
 
 from hint_grpo.calibration.decoder import Completion, DecodeRequest
 from hint_grpo.calibration.formula import calibrated
-from hint_grpo.calibration.hf_pictures import PictureCache
-from hint_grpo.calibration.hf_rows import Rows
-from hint_grpo.calibration.questions import EncodedQuestion, QuestionEncoder
+from hint_grpo.calibration.prompting import EncodedQuestion, QuestionEncoder
 from hint_grpo.calibration.rules import GreedyRules
+from hint_grpo.families import PER_TOKEN, Picture
+
+# ----------------------------------------------------------------------------------------------------
+# Pictures as the language model takes them, encoded once however many scales are decoded.
+
+PICTURE_CACHE_BYTES = 2 << 30
+
+
+class PictureCache:
+    """Pictures by path, least recently used first out, so that further scales need not encode them again."""
+
+    def __init__(self, model: Any, encoder: QuestionEncoder, max_bytes: int = PICTURE_CACHE_BYTES) -> None:
+        self._model, self._encoder, self._max_bytes = model, encoder, max_bytes
+        self._pictures: OrderedDict[str, Picture] = OrderedDict()
+        self._bytes = 0
+        self.num_encoded = 0
+
+    def get(self, request: DecodeRequest) -> Picture:
+        assert request.image is not None
+        if request.image in self._pictures:
+            self._pictures.move_to_end(request.image)
+            return self._pictures[request.image]
+        picture = self._encode(request)
+        self._pictures[request.image] = picture
+        self._bytes += picture.nbytes
+        while self._bytes > self._max_bytes and len(self._pictures) > 1:
+            self._bytes -= self._pictures.popitem(last=False)[1].nbytes
+        return picture
+
+    def _encode(self, request: DecodeRequest) -> Picture:
+        self.num_encoded += 1
+        family = self._encoder.family
+        inputs = family.image_inputs(self._encoder.picture(request))
+        return family.encode(self._model, {name: t.to(self._model.device) for name, t in inputs.items()})
+
+
+# ----------------------------------------------------------------------------------------------------
+# The rows of one batch of the transformers path: left padding, cache, and which rows go on.
+#
+# What a model takes beside ids and mask, and how that grows with every token, is `generate`'s own business: its hooks
+# (prepare_inputs_for_generation and their like) are called here as `generate` calls them, so that no family needs code here.
+#
+# Letters: B questions, R rows (B, or 2 B when calibrating), T tokens.
+
+# What goes on from step to step; the rest (pictures) belongs to the first forward pass alone.
+LASTING = {*PER_TOKEN, "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
+
+
+class Rows:
+    """The rows of one batch and their cache: the questions' prompts, then (when paired) their image-free branches."""
+
+    def __init__(
+        self,
+        model: Any,
+        prompts: list[list[int]],
+        texts: list[list[int]],
+        pictures: list[Picture],
+        encoder: QuestionEncoder,
+    ) -> None:
+        assert len(texts) in (0, len(prompts)), "a batch is paired as a whole"
+        self.paired = bool(texts)
+        padded = encoder.tokenizer.pad({"input_ids": prompts + texts}, padding_side="left", return_tensors="pt")
+        self.ids_RT, mask_RT = padded["input_ids"].to(model.device), padded["attention_mask"].to(model.device)
+        assert bool(mask_RT[:, -1].all()), "decoder-only generation needs left padding"
+        self.family, self.pictures, self.started = encoder.family, pictures, False
+        self.history_BT = _without_padding(self.ids_RT[: len(prompts)], mask_RT[: len(prompts)], model.config)
+        self.inputs: dict[str, Any] = {
+            "attention_mask": mask_RT,
+            "past_key_values": DynamicCache(config=model.config),
+            "use_cache": True,
+            "logits_to_keep": 1,
+            **self.family.first_inputs(self.ids_RT, pictures),
+        }
+        self.inputs["position_ids"] = model._prepare_position_ids_for_generation(self.ids_RT, self.inputs)
+
+    def forward(self, model: Any) -> torch.Tensor:
+        """Raw float32 logits of every row's next token."""
+        if self.started:
+            output = model(**model.prepare_inputs_for_generation(self.ids_RT, next_sequence_length=1, **self.inputs))
+        else:
+            with self.family.known_features(model, self.pictures):
+                inputs = model.prepare_inputs_for_generation(self.ids_RT, is_first_iteration=True, **self.inputs)
+                output = model(**inputs)
+            self.inputs = {name: value for name, value in self.inputs.items() if name in LASTING}
+            self.started, self.pictures = True, []
+        self.inputs = model._update_model_kwargs_for_generation(output, self.inputs, is_encoder_decoder=False)
+        return output.logits[:, -1].float()
+
+    def advance(self, tokens_B: torch.Tensor, keep: list[int]) -> None:
+        """Appends each question's token to both of its rows; only the questions at the positions `keep` go on."""
+        if len(keep) < len(tokens_B):
+            self._select(torch.tensor(keep, device=tokens_B.device), len(tokens_B))
+            tokens_B = tokens_B[keep]
+        tokens_R = torch.cat([tokens_B, tokens_B]) if self.paired else tokens_B
+        self.history_BT = torch.cat([self.history_BT, tokens_B[:, None]], dim=1)
+        self.ids_RT = torch.cat([self.ids_RT, tokens_R[:, None]], dim=1)
+
+    def _select(self, keep: torch.Tensor, num_questions: int) -> None:
+        rows = torch.cat([keep, keep + num_questions]) if self.paired else keep
+        self.inputs["past_key_values"].batch_select_indices(rows)
+        self.history_BT = self.history_BT[keep]
+        self.ids_RT = self.ids_RT[rows]
+        for name, value in self.inputs.items():
+            if name == "position_ids":  # (.., R, T)
+                self.inputs[name] = value[..., rows, :]
+            elif isinstance(value, torch.Tensor):
+                self.inputs[name] = value[rows]
+
+
+def _without_padding(ids_BT: torch.Tensor, mask_BT: torch.Tensor, config: Any) -> torch.Tensor:
+    """The ids with padding replaced by the row's own last prompt token: as a history of seen tokens it adds nothing.
+
+    So are ids that have no logit (Mllama's placeholder), which a repetition penalty would look up in vain.
+    """
+    is_history_BT = mask_BT.bool() & (ids_BT < config.get_text_config().vocab_size)
+    return torch.where(is_history_BT, ids_BT, ids_BT[:, -1:])
 
 
 class HfDecoder:

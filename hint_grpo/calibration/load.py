@@ -1,6 +1,6 @@
 """`load_decoder`: from a model directory to a Decoder. The model class comes from config.json, never from the name."""
 
-from hint_grpo.stack import HAS_CUDA
+from hint_grpo.machine.stack import HAS_CUDA
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,12 +11,17 @@ import torch
 from safetensors import SafetensorError
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor, GenerationConfig
 
-from hint_grpo.calibration.choices import PICTURE_PROCESSING, choose_backend, choose_dtype_name, model_directory
-from hint_grpo.calibration.decoder import Decoder
-from hint_grpo.calibration.questions import QuestionEncoder
+from hint_grpo.calibration.decoder import (
+    PICTURE_PROCESSING,
+    Decoder,
+    choose_backend,
+    choose_dtype_name,
+    model_directory,
+)
+from hint_grpo.calibration.prompting import QuestionEncoder
 from hint_grpo.calibration.rules import GreedyRules, read_rules
-from hint_grpo.errors import UserError
 from hint_grpo.families import family_of
+from hint_grpo.machine.errors import UserError
 
 # Questions decoded at a time. transformers: the paper's code takes 10. vLLM: rows are cheap until the cache is full.
 HF_BATCH_SIZE = 10
@@ -43,7 +48,7 @@ def load_decoder(
     backend: "vllm" (the fast path), "hf" (transformers, the reference), "auto": vLLM where it is installed.
     batch_size: questions decoded at a time (default: 10 for hf; for vLLM 128 on a GPU, 32 without).
     max_pixels: larger pictures are scaled down to it (default: the checkpoint's own limit).
-    picture_processing: "processor", or "qwen_vl_utils" as in the authors' evaluation (hint_grpo.data.pictures).
+    picture_processing: "processor", or "qwen_vl_utils" as in the authors' evaluation (hint_grpo.data.picture_processing).
     dtype: "bfloat16", "float16" or "float32" (default: bfloat16 on a GPU, float32 without).
     repetition_penalty: replaces that of the checkpoint's generation_config.json; 1.0 is none.
     attn_implementation: for hf, as transformers takes it.

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hint_grpo.errors import UserError
 from hint_grpo.families import vision_token_ids
+from hint_grpo.machine.errors import UserError
 
 # Settings of a generation config that would change greedy decoding and that no backend here applies, with their neutral
 # values. Sampling settings (temperature, top_p, ..) are left out: greedy decoding does not look at them.

@@ -1,6 +1,6 @@
 """Builds the vLLM engine that calibrated decoding steps by hand."""
 
-from hint_grpo.stack import HAS_CUDA, inspect_models_in_this_process
+from hint_grpo.machine.stack import HAS_CUDA, inspect_models_in_this_process
 
 import os
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ import torch
 from vllm import EngineArgs, LLMEngine
 
 from hint_grpo.calibration.admission import Capacity
-from hint_grpo.calibration.questions import QuestionEncoder
+from hint_grpo.calibration.prompting import QuestionEncoder
 from hint_grpo.calibration.rows import CONFIG_KEY
 from hint_grpo.calibration.rules import GreedyRules
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 MAX_QUESTION_TOKENS = 4096
 """Room for the text of a prompt, over the largest picture, when the context is chosen."""

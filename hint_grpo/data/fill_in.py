@@ -1,12 +1,126 @@
 """A question and its answer as one that is answered by a value: shared by both readers of training data."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
-from hint_grpo.data.answers import conclusion_value, option_letter
-from hint_grpo.data.filters import Filter, Refused
-from hint_grpo.data.multiple_choice import split_options
-from hint_grpo.data.value_text import has_number
+from hint_grpo.data.answers import conclusion_value, has_number, option_letter
+from hint_grpo.data.samples import Filter, Refused
+
+# ----------------------------------------------------------------------------------------------------
+# Multiple choice becomes fill-in-the-blank: the options leave the question.
+#
+#     "... then angle C is ()\nA. 30°\nB. 45°\nAnswer with the option's letter from the given choices directly."
+#     -> "... then angle C is ()"   and   {"A": "30°", "B": "45°"}
+#
+# Letters also name points: "AB touches circle A. B lies ..." holds no options. A list of options is a run of markers that
+# begins at A, misses no letter, and leaves no option empty; the more easily a style is mistaken, the longer the run must
+# be.
+
+LETTERS = "ABCDEFGH"
+LONGEST_INLINE_OPTION = 60
+
+
+@dataclass(frozen=True)
+class Style:
+    """A way to write option markers: its pattern, and the shortest run that is believed."""
+
+    marker: re.Pattern[str]
+    shortest: int
+    inline: bool
+
+
+# Chinese records write the full-width forms of ( ) . : , ; which stand below as \uff08 and so on.
+# The order is the order of trust. A colon marks options at a line's start only: "angle A: angle B: angle C = 1:2:3".
+STYLES = (
+    Style(re.compile(r"^[ \t]*\**([A-H])\**\s?[.)\uff0e、:\uff1a](?![A-Za-z]\.)[ \t]*", re.MULTILINE), 2, inline=False),
+    Style(re.compile(r"(?<![A-Za-z0-9∠△⊙])[(\uff08]\s?([A-H])\s?[)\uff09][.:\uff1a、]?\s*"), 2, inline=True),
+    Style(
+        re.compile(r"(?:(?<=[\s,;)\uff0c\uff1b\uff09。])|^)([A-H])(?:[.)](?=[\s\d\\$√π-])|[\uff0e、])\s*"),
+        3,
+        inline=True,
+    ),
+)
+HEADER = re.compile(
+    r"\s*\**(?:the\s+)?(?:answer\s+)?(?:options|choices|选项)(?:\s+are)?\s*\**\s*[:\uff1a]?\**\s*$", re.IGNORECASE
+)
+TRIMMINGS = re.compile(r"^[\s*,;\uff0c\uff1b]+|[\s*,;.\uff0c\uff1b。]+$")  # around an option's text
+# What asks for a letter makes no sense once the options are gone.
+ASKS_FOR_LETTER = re.compile(
+    r"(?:please\s+)?(?:directly\s+)?\b(?:answer|respond|reply|choose|select|pick|provide|give|output|return)\b"
+    r"[^.?!\n]{0,200}\b(?:letters?|options?|choices?)\b[^.?!\n]{0,200}[.!]?|请[^。\n]{0,200}选项[^。\n]{0,200}[。.]?",
+    re.IGNORECASE,
+)
+
+INSTRUCTION = re.compile(r"\s*\**(?:hint|note|instructions?)\**\s*[:\uff1a]", re.IGNORECASE)
+QUESTION_LABEL = re.compile(r"\s*\**\bquestion\**\s*[:\uff1a]\**\s*", re.IGNORECASE)
+
+# "A."s tried as the beginning of the options, from the end of a question; each is a walk through the rest.
+MOST_RUNS = 8
+
+
+def split_options(question: str) -> tuple[str, dict[str, str]]:
+    """The question without its options, and the options by letter; the question as it was and {} where it has none."""
+    body = _without_request(question)
+    for text in dict.fromkeys((_without_leading_request(body), body)):
+        for style in STYLES:
+            run = _run_of_options(text, style)
+            if run:
+                stem = HEADER.sub("", text[: run[0].start()]).rstrip()
+                options, rest = _option_texts(text, run, style)
+                if stem and options:
+                    return "\n".join(part for part in (stem, rest) if part), options
+    return question, {}
+
+
+def _without_request(question: str) -> str:
+    """The question without a closing line or sentence that asks for a letter."""
+    question = question.rstrip()
+    last_line = question.rfind("\n") + 1
+    for match in ASKS_FOR_LETTER.finditer(question, last_line):
+        if match.end() == len(question):
+            return question[: match.start()].rstrip()
+    return question
+
+
+def _without_leading_request(question: str) -> str:
+    """The question without "Hint: ... provide the correct option letter ..." or the like before it."""
+    label = QUESTION_LABEL.search(question)
+    first, newline, rest = question.partition("\n")
+    if not newline and label:
+        first, rest = question[: label.start()], question[label.start() :]
+    asks = ASKS_FOR_LETTER.search(first) if INSTRUCTION.match(first) else ASKS_FOR_LETTER.fullmatch(first.strip())
+    if not asks or not rest.strip():
+        return question
+    label = QUESTION_LABEL.match(rest)
+    return rest[label.end() if label else 0 :].lstrip()
+
+
+def _run_of_options(text: str, style: Style) -> list[re.Match[str]]:
+    """The last run of markers A, B, C, ... with a text behind each; [] where there is none."""
+    markers = list(style.marker.finditer(text))
+    for start in [i for i, marker in enumerate(markers) if marker[1] == "A"][: -MOST_RUNS - 1 : -1]:
+        run = [markers[start]]
+        for marker in markers[start + 1 :]:
+            if marker[1] == LETTERS[len(run) % len(LETTERS)] and text[run[-1].end() : marker.start()].strip():
+                run.append(marker)
+        if len(run) >= style.shortest and text[run[-1].end() :].strip():
+            return run
+    return []
+
+
+def _option_texts(text: str, run: list[re.Match[str]], style: Style) -> tuple[dict[str, str], str]:
+    """The options' texts, and what stands behind the last one's line; ({}, "") where they cannot be options."""
+    ends = [marker.start() for marker in run[1:]] + [len(text)]
+    texts = [text[marker.end() : end] for marker, end in zip(run, ends, strict=True)]
+    texts[-1], _, rest = texts[-1].strip().partition("\n")
+    texts = [TRIMMINGS.sub("", " ".join(option.split())) for option in texts]
+    if not all(texts) or (
+        style.inline and any("?" in option or len(option) > LONGEST_INLINE_OPTION for option in texts)
+    ):
+        return {}, ""
+    return {marker[1]: option for marker, option in zip(run, texts, strict=True)}, rest.strip()
+
 
 IMAGE_TAG = re.compile(r"\s{0,9}<\s?(?:image|video|ImageHere)\s?/?>\s{0,9}", re.IGNORECASE)
 # "<|image_pad|>" in a text would be read as an image that is not there, and stop the run in the model's forward pass.

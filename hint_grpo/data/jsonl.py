@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 SHOWN = 5
 UTF8_BOM = b"\xef\xbb\xbf"

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hint_grpo.data.fill_in import clean_question, fill_in, one_image, refuse_special_tokens
-from hint_grpo.data.filters import Dropped, Filter, Refused
 from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds, text_field
 from hint_grpo.data.paths import BadImage, ImageRoot
-from hint_grpo.data.sample import Sample
+from hint_grpo.data.samples import Dropped, Filter, Refused, Sample
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ A run meets the same problems one by one, hours apart; here they are all listed 
 Image tokens are counted by the image processor's own arithmetic on the picture's size, so no pixels are processed.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,17 +18,42 @@ from typing import Any, Literal
 from datasets import Dataset
 from tqdm import tqdm
 
-from hint_grpo.data.leak import holds_answer
 from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage
-from hint_grpo.data.pictures import Pictures
+from hint_grpo.data.picture_processing import Pictures
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
 from hint_grpo.families import Family, family_of
 from hint_grpo.hints import HintPolicy
-from hint_grpo.machine import available_cores
+from hint_grpo.machine.hardware import available_cores
 from hint_grpo.prompts import Message, begun_turn, evaluation_messages, question_with_hint, training_messages
 from hint_grpo.scoring import can_read, score
+
+# ----------------------------------------------------------------------------------------------------
+# Does a hint already hold the final answer? Then the model only has to copy it.
+
+NUMBER = re.compile(r"(?<![\d.,])\d+(?:,\d{3})*(?:\.\d+)?(?![\d]|[.,]\d)")
+MORE_THAN_A_NUMBER = re.compile(r"[\\√π/:^]")
+LAYOUT = re.compile(r"[\s$]|\\[()\[\],;!]|\\(?:left|right|displaystyle)\b")
+
+
+def holds_answer(hint: str, solution: str) -> bool:
+    """Whether the answer stands in the hint: as a number where it is one ("65°" in "= 65.0"), else as it is written.
+
+    An upper bound: a number that stands there for another reason ("2" in "the 2 sides") counts too.
+    """
+    numbers = NUMBER.findall(solution)
+    if len(numbers) == 1 and not MORE_THAN_A_NUMBER.search(solution):
+        return _value(numbers[0]) in map(_value, NUMBER.findall(hint))
+    return bool(solution.strip()) and LAYOUT.sub("", solution) in LAYOUT.sub("", hint)
+
+
+def _value(number: str) -> str:
+    """One spelling for equal numbers, of any length: "065.0" and "65" are "65"."""
+    whole, _, decimals = number.replace(",", "").partition(".")
+    decimals = decimals.rstrip("0")
+    return (whole.lstrip("0") or "0") + (f".{decimals}" if decimals else "")
+
 
 AT_ONCE = 256
 IMAGES_REMEMBERED = 65_536

@@ -1,5 +1,5 @@
 """Evaluation questions: GeoQA's 754 rows, SuperCLEVR counting rows, or a user's own in the same form.
-(Questions of other benchmarks are made by hint_grpo.evaluation.benchmarks.)
+(Questions of other benchmarks are made by hint_grpo.evaluation.datasets.)
 
     {"image_path": "./Geo170K/images/test/0.png", "question": "...", "ground_truth": "140°"}
     {"image_path": "./images/superCLEVR_new_025000.png", "question": "...", "ground_truth": 4}
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from hint_grpo.data.filters import Filter
 from hint_grpo.data.jsonl import BadRecord, Noted, Row, UniqueIds, read_jsonl, text_field
 from hint_grpo.data.paths import BadImage, ImageRoot, safe_relative
-from hint_grpo.errors import UserError
+from hint_grpo.data.samples import Filter
+from hint_grpo.machine.errors import UserError
 
 IMAGE_FOLDER = "Geo170K"
 """The folder name with which the published image paths begin."""

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hint_grpo.data.filters import IMAGE_FILTERS, Filter
 from hint_grpo.data.jsonl import Noted
+from hint_grpo.data.samples import IMAGE_FILTERS, Filter
 from hint_grpo.hints import HintPolicy
 
 PUBLISHED_FILE = "llavacot_geometry.jsonl"

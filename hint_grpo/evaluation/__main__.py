@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hint_grpo.errors import run_main
 from hint_grpo.evaluation.compare import PROTOCOLS, compare, comparison_text, results_of
+from hint_grpo.machine.errors import run_main
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

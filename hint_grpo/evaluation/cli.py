@@ -6,16 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from hint_grpo.calibration.choices import BACKENDS, DTYPES, PICTURE_PROCESSING
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
-from hint_grpo.evaluation.presets import DEFAULT, PRESETS, PROTOCOLS
-from hint_grpo.evaluation.seats import check_seats
-from hint_grpo.evaluation.settings import EvaluationSettings, default_output
-from hint_grpo.flag_checks import check_output
+from hint_grpo.calibration.decoder import BACKENDS, DTYPES, PICTURE_PROCESSING
+from hint_grpo.evaluation.datasets.registry import ADAPTERS
+from hint_grpo.evaluation.settings import (
+    DEFAULT,
+    PRESETS,
+    PROTOCOLS,
+    EvaluationSettings,
+    check_processes,
+    default_output,
+)
 from hint_grpo.hub import check_model_files, download_model, find_model, is_folder
-from hint_grpo.machine import check_gpus, count_gpus
-from hint_grpo.suggestions import did_you_mean
+from hint_grpo.machine.errors import UserError, did_you_mean
+from hint_grpo.machine.hardware import check_gpus, count_gpus
+from hint_grpo.training.flag_checks import check_output
 
 DESCRIPTION = "Evaluate a model on GeoQA, any question file of its form, or a benchmark, with text-bias calibration."
 EPILOG = """\
@@ -90,7 +94,7 @@ def check(settings: EvaluationSettings) -> None:
         raise UserError(f"--data_path {settings.data_path} does not exist")
     check_output(str(settings.output))
     check_gpus()
-    check_seats(settings.gpu_ids, settings.num_processes, count_gpus())
+    check_processes(settings.gpu_ids, settings.num_processes, count_gpus())
 
 
 def with_local_model(settings: EvaluationSettings) -> EvaluationSettings:

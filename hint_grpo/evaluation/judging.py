@@ -5,12 +5,17 @@ value it is the paper's own (`hint_grpo.scoring`); the paper does not say how ch
 project's counterpart: an answer that is stated outside the tags counts too.
 """
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from string import ascii_uppercase as LETTERS
 
-from hint_grpo.data.questions import Judging
+from hint_grpo.data.questions import Judging, Question
+from hint_grpo.evaluation.results import Answer, Result, replace_file
+from hint_grpo.evaluation.settings import PROTOCOLS
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.scoring.choices import last_yes_or_no, letters_given, letters_led_to, yes_or_no
 from hint_grpo.scoring.reading import MAX_CHARACTERS, read
@@ -111,3 +116,49 @@ def _rounds_to(completion: str, gold: str, precision: int | None) -> bool:
     if said is None or wanted is None or said.value.number is None or wanted.value.number is None:
         return False
     return abs(said.value.number - wanted.value.number) <= Fraction(1, 2 * 10**precision)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Judges an answer under both protocols, and judges a stored one again.
+
+
+def scored(question: Question, given: Answer, protocol: str = PROTOCOLS[0]) -> Result:
+    """`protocol` is that of `correct_paper`."""
+    return Result(
+        id=question.id,
+        image_path=question.image_path,
+        question=question.question,
+        ground_truth=question.ground_truth,
+        completion=given.completion,
+        answer=extract_answer(given.completion),
+        correct_paper=is_right(given.completion, question.ground_truth, question.judging, protocol),
+        correct_strict=is_right(given.completion, question.ground_truth, question.judging, "strict"),
+        num_tokens=given.num_tokens,
+        finish_reason=given.finish_reason,
+        judging=question.judging,
+    )
+
+
+def scored_again(result: Result, protocol: str = PROTOCOLS[0]) -> Result:
+    """The stored completion against the stored ground truth, as the stored line says it is judged, by today's checker."""
+    return replace(
+        result,
+        answer=extract_answer(result.completion),
+        correct_paper=is_right(result.completion, result.ground_truth, result.judging, protocol),
+        correct_strict=is_right(result.completion, result.ground_truth, result.judging, "strict"),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------
+# completions.json: {"v1_0": completion, ...}, what the official evaluator of a benchmark that is not judged here takes.
+#
+# That is MM-Vet, whose evaluator has GPT-4 grade every completion. Written whole, thinking included, as the model gave it.
+
+COMPLETIONS_FILE = "completions.json"
+
+
+def write_completions(folder: Path, results: Sequence[Result]) -> None:
+    """Writes the file beside results.jsonl where the answers are left to another's evaluator."""
+    given = {result.id: result.completion for result in results if result.judging.judge == "none"}
+    if given:
+        replace_file(folder / COMPLETIONS_FILE, json.dumps(given, ensure_ascii=False, indent=1) + "\n")

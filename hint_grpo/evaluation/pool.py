@@ -13,12 +13,15 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hint_grpo.calibration.decoder import DecodeRequest
-from hint_grpo.errors import UserError
 from hint_grpo.evaluation.results import Answer
+from hint_grpo.evaluation.settings import check_processes
+from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.hardware import available_cores, gpu_names
 
 MAX_DEATHS_IN_A_ROW = 3
 LOG_LINES_SHOWN = 15
@@ -244,3 +247,32 @@ def _status_name(status: int) -> str:
 def _last_lines(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LOG_LINES_SHOWN:]
     return " | ".join(line.strip() for line in lines if line.strip()) or "(empty)"
+
+
+# ----------------------------------------------------------------------------------------------------
+# Where the decoding processes run: one per GPU, or on the CPU one process (or --num_processes).
+
+
+def choose_seats(gpu_ids: Sequence[int] | None, num_processes: int | None = None) -> list[Seat]:
+    """All visible GPUs, or those of --gpu_ids; without a GPU, `num_processes` CPU processes (default: one)."""
+    gpus = visible_gpus()
+    check_processes(gpu_ids, num_processes, len(gpus))
+    if not gpus:
+        return cpu_seats(num_processes or 1)
+    return [Seat(gpu=gpus[gpu]) for gpu in (gpu_ids or range(len(gpus)))]
+
+
+@cache
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that a process may be given; --gpu_ids counts within them, as torch does."""
+    import torch  # only now: --help and a run with nothing to decode do without it
+
+    return gpu_names(torch.cuda.device_count())
+
+
+def cpu_seats(count: int) -> list[Seat]:
+    """`count` processes that share the cores evenly; one process, or more processes than cores, are left unbound."""
+    cores = available_cores()
+    if count == 1 or len(cores) < count:
+        return [Seat() for _ in range(count)]
+    return [Seat(cores=tuple(cores[number::count])) for number in range(count)]

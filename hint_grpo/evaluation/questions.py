@@ -10,13 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hint_grpo.calibration.decoder import model_directory
 from hint_grpo.data.images import open_image
 from hint_grpo.data.jsonl import Noted
+from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage, ImageRoot
+from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question, read_questions
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
+from hint_grpo.evaluation.datasets.registry import ADAPTERS
 from hint_grpo.evaluation.settings import EvaluationSettings
+from hint_grpo.machine.errors import UserError
 
 GEOQA_FILE = "geoqa_test_prompts.jsonl"
 GEOQA_SOURCE = "https://github.com/Deep-Agent/R1-V, file src/eval/prompts/geoqa_test_prompts.jsonl"
@@ -40,8 +43,6 @@ def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
             "--check_data says more, --skip_bad leaves them out"
         )
     if settings.skip_bad and questions:
-        from hint_grpo.evaluation.check import preflight_report  # loads the model's processor
-
         report = preflight_report(settings, questions)
         skip = set(report.skip)
         questions = [question for position, question in enumerate(questions) if position not in skip]
@@ -104,7 +105,7 @@ def _question_file(settings: EvaluationSettings) -> _Read:
 
 
 def _benchmark(settings: EvaluationSettings) -> _Read:
-    from hint_grpo.evaluation.benchmarks.read import read_benchmark  # imports `datasets`: two seconds
+    from hint_grpo.evaluation.datasets.read import read_benchmark  # imports `datasets`: two seconds
 
     assert settings.benchmark is not None
     found = read_benchmark(
@@ -150,3 +151,43 @@ def _image_problem(question: Question, root: ImageRoot) -> str | None:
     except BadImage as error:
         return str(error)
     return None
+
+
+# ----------------------------------------------------------------------------------------------------
+# `test_model.py --check_data`: every row, picture, prompt length and ground truth, looked at before a run.
+
+
+def check_data(settings: EvaluationSettings) -> int:
+    """Prints what was found; exit code 1 where a run would have to leave something out, 0 then with --skip_bad."""
+    found = find_questions(settings)
+    print(f"{settings.questions_name}: {len(found.questions):,} questions")
+    for reason, count in found.left_out.items():
+        print(f"  left out, {reason}: {count:,}")
+    print(f"  rows and pictures that cannot be used: {found.num_bad:,}")
+    for line in found.bad_lines():
+        print(line)
+    report = preflight_report(settings, found.questions)
+    print("\n".join(report.lines()))
+    return 0 if settings.skip_bad or (report.ok and not found.num_bad) else 1
+
+
+def preflight_report(settings: EvaluationSettings, questions: Sequence[Question]) -> PreflightReport:
+    """Prompt lengths by the model's own processor, and ground truths that no answer could match."""
+    import hint_grpo.machine.stack  # noqa: F401  # torch and transformers: only here, a run's own process needs neither
+
+    from transformers import AutoConfig
+
+    from hint_grpo.calibration.load import load_processor
+    from hint_grpo.data.preflight import preflight_questions
+
+    path = model_directory(settings.model_path)
+    config = AutoConfig.from_pretrained(path)
+    limits = LengthLimits(None, settings.max_new_tokens, config.get_text_config().max_position_embeddings)
+    processor = load_processor(path, settings.max_pixels, trust_remote_code=False)
+    return preflight_questions(
+        questions,
+        processor=processor,
+        limits=limits,
+        with_image=not settings.no_image,
+        picture_processing=settings.picture_processing,
+    )

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.completions import write_completions
-from hint_grpo.evaluation.plot import draw_scales
-from hint_grpo.evaluation.presets import PROTOCOLS
+from hint_grpo.evaluation.judging import scored_again, write_completions
+from hint_grpo.evaluation.report import draw_scales
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results, write_results
-from hint_grpo.evaluation.scored import scored_again
-from hint_grpo.evaluation.settings import BLIND, scale_name
+from hint_grpo.evaluation.settings import BLIND, PROTOCOLS, scale_name
 from hint_grpo.evaluation.summary import Summary, read_summary, summarise, write_overview, write_summary
-from hint_grpo.folder_lock import only_run_in
+from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.files import only_run_in
 
 
 def rescore(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hint_grpo.data.questions import BY_VALUE, Judging
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 RESULTS_FILE = "results.jsonl"
 

@@ -12,26 +12,167 @@ matrix product does depend on the shape of the batch, on every backend, and sing
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hint_grpo.calibration.choices import choose_backend, choose_dtype_name
-from hint_grpo.calibration.decoder import DecodeRequest
+from tqdm import tqdm
+
+from hint_grpo.calibration.decoder import DecodeRequest, choose_backend, choose_dtype_name
 from hint_grpo.data.questions import Question
-from hint_grpo.evaluation.identity import check_model_folder, conditions_for, file_digest, model_digest
-from hint_grpo.evaluation.plot import draw_scales
-from hint_grpo.evaluation.pool import ChunkSizes, Pool, Task
-from hint_grpo.evaluation.presets import preset_line
-from hint_grpo.evaluation.progress import Progress
+from hint_grpo.evaluation.judging import scored, write_completions
+from hint_grpo.evaluation.pool import Answered, ChunkSizes, Pool, Task, choose_seats, visible_gpus
 from hint_grpo.evaluation.questions import usable_questions
-from hint_grpo.evaluation.scale_run import ScaleRun
-from hint_grpo.evaluation.seats import choose_seats, visible_gpus
-from hint_grpo.evaluation.settings import EvaluationSettings
-from hint_grpo.evaluation.summary import Summary, write_overview
-from hint_grpo.folder_lock import only_run_in
+from hint_grpo.evaluation.report import draw_scales
+from hint_grpo.evaluation.results import Result
+from hint_grpo.evaluation.settings import EvaluationSettings, preset_line
+from hint_grpo.evaluation.store import (
+    SET_ASIDE_FILE,
+    Conditions,
+    ResultStore,
+    check_model_folder,
+    conditions_for,
+    file_digest,
+    model_digest,
+)
+from hint_grpo.evaluation.summary import (
+    Summary,
+    installed_versions,
+    read_summary,
+    summarise,
+    write_overview,
+    write_summary,
+)
+from hint_grpo.machine.files import only_run_in
 from hint_grpo.scoring.pool import start as start_answer_checker
+
+# ----------------------------------------------------------------------------------------------------
+# One scale of a run: which of its answers are there, what is still to do, and its summary at the end.
+
+
+class ScaleRun:
+    """Holds a scale's results in memory and, through its store, on disk."""
+
+    def __init__(
+        self, scale: float, settings: EvaluationSettings, questions: Sequence[Question], conditions: Conditions
+    ) -> None:
+        self.scale, self.settings, self.conditions = scale, settings, conditions
+        self.questions = {question.id: question for question in questions}
+        self.store = ResultStore(settings.scale_folder(scale))
+        # Earlier answers are scored against today's ground truths: those are no part of what an answer depends on.
+        earlier = self.store.begin(conditions)
+        self.results: dict[str, Result] = {
+            id: scored(self.questions[id], answer, settings.protocol) for id, answer in earlier.items()
+        }
+        self.store.start(self.results)
+        self._num_earlier, self._new_tokens, self._seconds = len(earlier), 0, 0.0
+
+    def describe(self) -> str | None:
+        """What was found of an earlier run, for the user; None where there was nothing."""
+        name, total = self.store.folder.name, len(self.questions)
+        lines = []
+        if self.store.changes:
+            lines.append(
+                f"{name}: the earlier run here was made with other {', '.join(self.store.changes)}; "
+                f"its answers are set aside ({SET_ASIDE_FILE}), those that still hold are used"
+            )
+        if self._num_earlier:
+            lines.append(
+                f"{name}: {self._num_earlier} of {total} answers are there already, {total - self._num_earlier} to go"
+            )
+        return "\n".join(lines) or None
+
+    def is_missing(self, id: str) -> bool:
+        return id not in self.results
+
+    def take(self, answered: Answered) -> Result:
+        """Scores an answer and puts it on disk."""
+        result = scored(self.questions[answered.id], answered.answer, self.settings.protocol)
+        self.store.append(result)
+        self.results[result.id] = result
+        self._new_tokens += result.num_tokens
+        self._seconds += answered.seconds
+        return result
+
+    def finish(self, num_processes: int, num_skipped: int) -> Summary:
+        """Writes the final results.jsonl and summary.json (and completions.json where another judges the answers)."""
+        results = [self.results[id] for id in self.questions]
+        self.store.finish(results)
+        write_completions(self.store.folder, results)
+        summary = summarise(
+            results,
+            name=self.store.folder.name,
+            scale=self.scale,
+            no_image=self.settings.no_image,
+            num_skipped=num_skipped,
+            tokens_per_second=self._tokens_per_second(num_processes),
+            decoding=self.conditions.decoding,
+            made_with={
+                "model_path": str(self.settings.model_path),
+                "prompt_path": None if self.settings.prompt_path is None else str(self.settings.prompt_path),
+                "benchmark": self.settings.benchmark,
+                "data_path": None if self.settings.data_path is None else str(self.settings.data_path),
+                "preset": self.settings.preset,
+                "protocol": self.settings.protocol,
+                "versions": installed_versions(),
+            },
+        )
+        write_summary(self.store.folder, summary)
+        return summary
+
+    def _tokens_per_second(self, num_processes: int) -> float | None:
+        """Of all processes together, loading left out. Nothing decoded now: the speed of the run that did it."""
+        if self._seconds:
+            return self._new_tokens / (self._seconds / num_processes)
+        before = read_summary(self.store.folder)
+        return before.get("tokens_per_second") if before.get("decoding") == self.conditions.decoding else None
+
+
+# ----------------------------------------------------------------------------------------------------
+# The progress bar: answers so far, and the running accuracy (paper protocol) of each scale.
+
+
+class Progress:
+    """A bar on stderr over all answers of a run; those of an earlier run count as done from the start."""
+
+    def __init__(self, total: int, earlier: Iterable[tuple[float, Result]], *, shown: bool) -> None:
+        self._correct: dict[float, int] = {}
+        self._answered: dict[float, int] = {}
+        self._judged = True
+        for scale, result in earlier:
+            self._count(scale, result)
+        done = sum(self._answered.values())
+        self._bar = tqdm(total=total, initial=done, unit="answer", disable=not shown, dynamic_ncols=True)
+        self._show()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def add(self, scale: float, result: Result) -> None:
+        self._count(scale, result)
+        self._show()
+        self._bar.update()
+
+    def running_accuracy(self) -> str:
+        """ "45.62%" for one scale, "0.0: 45.62% 0.8: 46.68%" for several."""
+        shares = {scale: self._correct[scale] / count for scale, count in sorted(self._answered.items())}
+        if len(shares) == 1:
+            return "".join(f"{share:.2%}" for share in shares.values())
+        return " ".join(f"{scale}: {share:.2%}" for scale, share in shares.items())
+
+    def _count(self, scale: float, result: Result) -> None:
+        self._judged = self._judged and result.judging.judge != "none"
+        self._answered[scale] = self._answered.get(scale, 0) + 1
+        self._correct[scale] = self._correct.get(scale, 0) + result.correct_paper
+
+    def _show(self) -> None:
+        if self._answered and self._judged:
+            self._bar.set_postfix_str(f"accuracy {self.running_accuracy()}", refresh=False)
+
 
 DIGESTS_FILE = "model_digests.json"
 # The fewest questions a process is handed at a time where there are several: fewer would leave its batch half empty.

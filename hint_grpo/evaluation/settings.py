@@ -5,13 +5,48 @@ local copy of its data set or None for the Hub).
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hint_grpo.calibration.choices import BACKENDS, DTYPES, PICTURE_PROCESSING
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
-from hint_grpo.evaluation.presets import DEFAULT, PRESETS, PROTOCOLS
+from hint_grpo.calibration.decoder import BACKENDS, DTYPES, PICTURE_PROCESSING
+from hint_grpo.evaluation.datasets.registry import ADAPTERS
+from hint_grpo.machine.errors import UserError
+
+# ----------------------------------------------------------------------------------------------------
+# --preset of test_model.py: whose evaluation a run is where no flag says otherwise (docs/faithfulness.md).
+#
+# default     this project's own
+# paper       the paper's text: greedy, at most 1024 new tokens
+# released    the authors' released evaluation: pictures by qwen_vl_utils, bfloat16, the completion first in `verify`
+#
+# The prompt is the same in all three: the user message alone, to which Qwen's chat template adds its own system message.
+# Each value is a flag, and a flag that is given wins.
+
+DEFAULT = "default"
+PRESETS: dict[str, dict[str, Any]] = {
+    DEFAULT: {},
+    "paper": {"max_new_tokens": 1024, "protocol": "paper"},
+    "released": {
+        "picture_processing": "qwen_vl_utils",
+        "max_pixels": None,
+        "dtype": "bfloat16",
+        "max_new_tokens": 1024,
+        "protocol": "released_evaluation",
+    },
+}
+# `Accuracy:` is by one of these; see hint_grpo.scoring.checker.
+PROTOCOLS = ("paper", "released_evaluation")
+
+
+def preset_line(name: str, settings: Mapping[str, Any]) -> str:
+    """One line that says whose evaluation a run is; `settings` are the run's values by flag."""
+    changed = [
+        f"{flag} {settings[flag]} (preset: {value})" for flag, value in PRESETS[name].items() if settings[flag] != value
+    ]
+    return f"preset {name}" if name == DEFAULT else f"preset {name}; overridden: {', '.join(changed) or 'nothing'}"
+
 
 # Where test_model.py writes when --output_dir is left out: one folder per model and question file.
 DEFAULT_OUTPUT = Path("output") / "eval"
@@ -117,3 +152,15 @@ def _check_positive(name: str, value: int | None) -> None:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UserError(f"--{name} {value} is not known: choose one of {', '.join(choices)}")
+
+
+def check_processes(gpu_ids: Sequence[int] | None, num_processes: int | None, num_gpus: int) -> None:
+    """Raises UserError for GPUs that are not there."""
+    if num_gpus == 0 and gpu_ids:
+        names = ",".join(map(str, gpu_ids))
+        raise UserError(f"--gpu_ids {names}: no GPU can be used here; leave it out (--num_processes N: CPU processes)")
+    if num_gpus and num_processes is not None:
+        raise UserError("--num_processes is for machines without a GPU: here there is one process per GPU (--gpu_ids)")
+    for gpu in gpu_ids or ():
+        if gpu >= num_gpus:
+            raise UserError(f"--gpu_ids names GPU {gpu}, but {num_gpus} are visible: 0 to {num_gpus - 1}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hint_grpo.evaluation.results import Result, replace_file
-from hint_grpo.evaluation.statistics import wilson_interval
+from hint_grpo.statistics import wilson_interval
 
 SUMMARY_FILE = "summary.json"
 

@@ -22,7 +22,7 @@ import time
 import traceback
 from typing import Any, TextIO
 
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 Message = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """Rollouts by transformers' `generate` on the policy itself: no second copy of the weights, slower than vLLM."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hint_grpo.errors import UserError
-from hint_grpo.machine import gpu_names, num_local_processes
+from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.hardware import gpu_names, num_local_processes
 
 Kind = Literal["transformers", "colocate", "own server", "given server"]
 MODES = ("auto", "colocate", "server")

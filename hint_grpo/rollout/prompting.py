@@ -8,15 +8,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hint_grpo.config import HintGRPOConfig
 from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage
-from hint_grpo.errors import UserError
+from hint_grpo.data.picture_processing import Pictures
+from hint_grpo.families import PER_TOKEN, family_of
 from hint_grpo.hints import HintLevel, HintPolicy
-from hint_grpo.prompts import begun_turn, question_with_hint, training_messages
-from hint_grpo.rollout.encode import PromptEncoder
+from hint_grpo.machine.errors import UserError
+from hint_grpo.prompts import Message, begun_turn, question_with_hint, training_messages
 from hint_grpo.rollout.escalation import turn_seed
 from hint_grpo.rollout.types import EncodedPrompt, Turn
+from hint_grpo.training.config import HintGRPOConfig
+
+# ----------------------------------------------------------------------------------------------------
+# Prompts to token ids: the one place that calls the processor for a rollout.
+
+
+class PromptEncoder:
+    """Encodes training messages with the model's own processor and chat template."""
+
+    def __init__(self, processor: Any, picture_processing: str = "processor") -> None:
+        self.processor = processor
+        self.pictures = Pictures(processor, picture_processing)
+        self.tokenizer = processor.tokenizer
+        self.family = family_of(processor)
+
+    def prompt(self, messages: list[Message], image: Any, sampler_image: Any = None) -> EncodedPrompt:
+        """`image` is what the policy reads, `sampler_image` what vLLM does (None: the same)."""
+        messages = self.family.messages(messages)
+        text = self.family.text(messages)
+        inputs = dict(self.processor(text=[text], images=[image], return_tensors="pt", add_special_tokens=False))
+        ids = inputs["input_ids"][0].tolist()
+        image_inputs = {name: tensor for name, tensor in inputs.items() if name not in PER_TOKEN}
+        if sampler_image is None:
+            sampler_image = image
+        return EncodedPrompt(messages, ids, self.family.ids(text), image, image_inputs, sampler_image)
+
+    def begun(self, text: str) -> list[int]:
+        """The begun turn. The chat template ends the prompt with a line break, a token boundary, so apart is the same
+        as together."""
+        return self.family.ids(text)
+
+    def decode(self, token_ids: list[int]) -> str:
+        return self.tokenizer.decode(token_ids, skip_special_tokens=True)
+
 
 # `<think>` and a reasoning shorter than 512 tokens (the data filter's bound), with a little to spare for the joints.
 MAX_BEGUN_TOKENS = 544

@@ -12,15 +12,15 @@ one, unless --allow_unauthenticated is given.
 
 import os
 
-if __name__ == "__main__":  # before hint_grpo.stack, which silences vLLM for a trainer's sake
+if __name__ == "__main__":  # before hint_grpo.machine.stack, which silences vLLM for a trainer's sake
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
 
-import hint_grpo.stack
+import hint_grpo.machine.stack
 
 import runpy
 import sys
 
-from hint_grpo.errors import UserError, run_main
+from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.rollout.access import MIDDLEWARE, TOKEN_VARIABLE, is_loopback, token_of_the_environment
 
 API_SERVER = "vllm.entrypoints.openai.api_server"
@@ -29,7 +29,7 @@ NEEDED = {
     "--enable-scale-out": None,  # /inference/v1/generate
     "--logprobs-mode": "processed_logprobs",
     "--limit-mm-per-prompt": '{"image": 1, "video": 0}',  # vLLM would profile its memory for videos
-    "--worker-extension-cls": "hint_grpo.rollout.weights.WeightLoading",
+    "--worker-extension-cls": "hint_grpo.rollout.vllm_common.WeightLoading",
 }
 UNAUTHENTICATED = "--allow-unauthenticated"
 NEEDED_ON_CUDA = {"--weight-transfer-config": '{"backend": "nccl"}'}
@@ -91,13 +91,13 @@ def _last_value(arguments: list[str], flag: str) -> str:
 
 def main() -> None:
     token = token_of_the_environment()
-    arguments = with_needed_flags(sys.argv[1:], hint_grpo.stack.HAS_CUDA)
+    arguments = with_needed_flags(sys.argv[1:], hint_grpo.machine.stack.HAS_CUDA)
     sys.argv[1:] = with_authentication(arguments, token)
     os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # the endpoints that take weights and forget caches
     if token:
         os.environ.pop("VLLM_API_KEY", None)  # another token in the same header
-    hint_grpo.stack.inspect_models_in_this_process()
-    # This module stays __main__: the engine's spawned process imports it again, and with it hint_grpo.stack.
+    hint_grpo.machine.stack.inspect_models_in_this_process()
+    # This module stays __main__: the engine's spawned process imports it again, and with it hint_grpo.machine.stack.
     runpy.run_module(API_SERVER, run_name="__main__")
 
 

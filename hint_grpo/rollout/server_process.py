@@ -16,11 +16,10 @@ from pathlib import Path
 
 import requests
 
-from hint_grpo.errors import UserError
-from hint_grpo.machine import torchrun_chose_threads
-from hint_grpo.rollout.access import TOKEN_VARIABLE
-from hint_grpo.rollout.connection import server_session
-from hint_grpo.rollout.ports import free_port
+from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.hardware import torchrun_chose_threads
+from hint_grpo.machine.processes import free_port
+from hint_grpo.rollout.access import TOKEN_VARIABLE, server_session
 
 PROGRESS_S = 10.0
 # torchrun's and accelerate's: the server is no rank of theirs, and its engine must not live in its own process.
@@ -84,7 +83,9 @@ class ServerProcess:
         environment = {name: value for name, value in environment.items() if not name.startswith("TORCHELASTIC")}
         root = str(Path(__file__).parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        if environment.get("VLLM_LOGGING_LEVEL") == "ERROR":  # what hint_grpo.stack sets for vLLM inside a trainer
+        if (
+            environment.get("VLLM_LOGGING_LEVEL") == "ERROR"
+        ):  # what hint_grpo.machine.stack sets for vLLM inside a trainer
             del environment["VLLM_LOGGING_LEVEL"]
         environment[TOKEN_VARIABLE] = self.token
         if settings.gpu_ids:
@@ -92,7 +93,7 @@ class ServerProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hint_grpo.rollout.guard", str(os.getpid()), *serve],
+                [sys.executable, "-m", "hint_grpo.machine.processes", str(os.getpid()), *serve],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -9,7 +9,7 @@ Built on TRL's VLLMGeneration, whose walk over the parameters knows ZeRO-3, FSDP
   others are sampled.
 """
 
-import hint_grpo.stack
+import hint_grpo.machine.stack
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,10 +24,9 @@ from trl.generation.vllm_generation import VLLMGeneration
 from vllm import LLM, SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
-from hint_grpo.rollout.ports import free_port
-from hint_grpo.rollout.sampling import sampling_settings
+from hint_grpo.machine.processes import free_port
 from hint_grpo.rollout.types import OnGroup, Sampled, Turn
-from hint_grpo.rollout.weights import forget_prefixes, repack_tied_head
+from hint_grpo.rollout.vllm_common import forget_prefixes, repack_tied_head, sampling_settings
 
 JUDGING_STEPS = 2  # engine steps that a group may be judged in before its prompt goes up a level
 
@@ -63,11 +62,11 @@ class ColocatedVLLM(VLLMGeneration):
                 # A whole prompt with its image in one step.
                 max_num_batched_tokens=max(4096, self.max_model_length or 0),
                 # A seeded request whose prompt is cut in two crashes vLLM on a CPU ("CPU Generator does not use offset").
-                enable_chunked_prefill=hint_grpo.stack.HAS_CUDA,
+                enable_chunked_prefill=hint_grpo.machine.stack.HAS_CUDA,
                 limit_mm_per_prompt={"image": 1, "video": 0},
                 mm_processor_kwargs={"max_pixels": self.args.max_pixels} if self.args.max_pixels else None,
                 enable_sleep_mode=self.enable_sleep_mode,
-                enforce_eager=not hint_grpo.stack.HAS_CUDA,  # compiling for a CPU takes longer than it saves
+                enforce_eager=not hint_grpo.machine.stack.HAS_CUDA,  # compiling for a CPU takes longer than it saves
                 model_impl=self.model_impl,
                 trust_remote_code=self.trust_remote_code,
                 distributed_executor_backend="external_launcher",

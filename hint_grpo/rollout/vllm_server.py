@@ -6,7 +6,7 @@ the work. A turn goes as token ids with its picture to `/inference/v1/generate`:
 to the token. Weights go over NCCL on CUDA (TRL's client), through files elsewhere.
 """
 
-import hint_grpo.stack
+import hint_grpo.machine.stack
 
 import base64
 import io
@@ -24,14 +24,19 @@ from safetensors.torch import save_file
 from trl.generation.vllm_client import VLLMClient
 from trl.generation.vllm_generation import VLLMGeneration
 
-from hint_grpo.errors import RankError, UserError
-from hint_grpo.rollout.access import authorization, token_of_the_environment
-from hint_grpo.rollout.connection import MAX_REQUESTS, bypass_proxies, local_address, server_session
-from hint_grpo.rollout.ports import free_port
-from hint_grpo.rollout.sampling import sampling_settings
+from hint_grpo.machine.errors import RankError, UserError
+from hint_grpo.machine.processes import free_port
+from hint_grpo.rollout.access import (
+    MAX_REQUESTS,
+    authorization,
+    bypass_proxies,
+    local_address,
+    server_session,
+    token_of_the_environment,
+)
 from hint_grpo.rollout.server_process import ServerProcess, refused, wait_until_up
 from hint_grpo.rollout.types import OnGroup, Sampled, Turn
-from hint_grpo.rollout.weights import forget_prefixes
+from hint_grpo.rollout.vllm_common import forget_prefixes, sampling_settings
 
 ANSWER_TIMEOUT_S = 3600.0
 START_COMMAND = "python -m hint_grpo.rollout.serve MODEL --port PORT"
@@ -83,7 +88,7 @@ class ServedVLLM(VLLMGeneration):
         if self.accelerator.is_main_process:
             wait_until_up(self.url, self.server_timeout, self.server, self.token)
             self._check_server()
-            if hint_grpo.stack.HAS_CUDA:
+            if hint_grpo.machine.stack.HAS_CUDA:
                 self._join_server()
         self.accelerator.wait_for_everyone()
         self.model_name = self._call("get", "/v1/models")["data"][0]["id"]
@@ -121,7 +126,7 @@ class ServedVLLM(VLLMGeneration):
             self._sync_weights()
 
     def _sync_weights(self) -> None:
-        if hint_grpo.stack.HAS_CUDA:
+        if hint_grpo.machine.stack.HAS_CUDA:
             VLLMGeneration.sync_weights(self)  # over NCCL, and forgets cached prefixes
         else:
             self._hand_over_files()

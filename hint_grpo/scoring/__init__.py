@@ -7,9 +7,9 @@ can_read(gold)                               whether `strict` can read a ground 
 stats(), reset_stats()                       time-outs and failures so far in this process
 """
 
-from hint_grpo.scoring.answers import extract_answer, is_well_formatted
+from hint_grpo.scoring.answer_tags import extract_answer, is_well_formatted
 from hint_grpo.scoring.checker import PROTOCOLS, score
+from hint_grpo.scoring.pool import reset_stats, stats
 from hint_grpo.scoring.reading import can_read
-from hint_grpo.scoring.statistics import reset_stats, stats
 
 __all__ = ["PROTOCOLS", "can_read", "extract_answer", "is_well_formatted", "reset_stats", "score", "stats"]

@@ -5,12 +5,148 @@ The result is plain text with a little LaTeX: `\\frac{}{}`, `\\sqrt{}`, `\\pi`, 
 
 import html
 import re
+import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 
-from hint_grpo.scoring.characters import plain_characters
 from hint_grpo.scoring.units import match_unit
 from hint_grpo.scoring.wording import BOUND_BEFORE, CHANGING_WORD
+
+# ----------------------------------------------------------------------------------------------------
+# Many ways to write one character become one: full-width forms, dashes, fraction and superscript characters.
+
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "λ": "lambda", "μ": "mu",
+    "ρ": "rho", "σ": "sigma", "φ": "phi", "ϕ": "phi", "ω": "omega",
+}  # fmt: skip
+_SAME = {
+    "-": "−‐‑‒–﹣",
+    "*": "×✕⋅∙·•∗",
+    "/": "÷∕⁄",
+    ":": "∶꞉",
+    ",": "、､",
+    ".": "。｡",
+    "°": "º˚∘",
+    "'": "′’‘ʹ",
+    '"': "″”“",
+    "≈": "≃≅∼≒",
+    "π": "ΠП",
+    "\n": "\r\u2028\u2029\x0b\x0c",
+    " angle ": "∠∡",
+    " triangle ": "△▲∆",
+    " circle ": "⊙",
+    " therefore ": "∴∵⇒→⟹",
+    "": "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad`",
+}
+_TABLE = str.maketrans({other: one for one, others in _SAME.items() for other in others})
+_TABLE |= str.maketrans({letter: f"\\{name} " for letter, name in _GREEK.items()})
+
+
+def plain_characters(text: str) -> str:
+    """`text` with look-alike characters unified; ½ becomes \\frac{1}{2} and ² becomes ^{2}."""
+    if text.isascii():
+        return text.replace("`", "").replace("\r", "\n")
+    # A dash of the long kind is a minus sign only at the very front of a number; elsewhere it parts two clauses.
+    text = re.sub(r"^\s*[—―]\s*(?=[0-9√π.])", "-", text)
+    text = re.sub(r"[—―]+", ";", text)
+    text = re.sub(r"(?<=[0-9)}])⁰(?![⁰¹²³⁴⁵⁶⁷⁸⁹])", "°", text)  # 60⁰ is how a keyboard without ° writes degrees
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda run: "^{" + run[0].translate(_SUPERSCRIPTS) + "}", text)
+    return "".join(map(_plain, text.translate(_TABLE)))
+
+
+def _plain(char: str) -> str:
+    if char.isascii():
+        return char
+    if unicodedata.category(char) == "Zs":
+        return " "
+    if unicodedata.category(char) == "Nd":
+        return str(unicodedata.decimal(char))
+    compatible = unicodedata.normalize("NFKC", char)
+    if "⁄" in compatible:
+        above, _, below = compatible.partition("⁄")
+        return rf"\frac{{{above}}}{{{below}}}" if below else char
+    # Full-width and mathematical-alphabet forms of one character; longer expansions (㎝ is cm) hold units.
+    return compatible.translate(_TABLE)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Numbers in words as digits: "thirty-five" is 35, "two thirds" is \frac{2}{3}, "negative six" is -6.
+#
+# Words that form no number together ("five six", "hundreds") stay as they are, or are taken one by one.
+
+_SMALL = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18,
+    "nineteen": 19,
+}  # fmt: skip
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
+}  # fmt: skip
+_SCALES = {"thousand": 1_000, "million": 1_000_000}
+_PARTS = {
+    "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
+    "ninth": 9, "tenth": 10,
+}  # fmt: skip
+_WORD = "|".join([*_SMALL, *_TENS, "hundred", *_SCALES])
+_WORDED_NUMBER = re.compile(
+    rf"(?P<sign>\bnegative\s+)?\b(?P<number>(?:an?\s+(?=hundred|thousand|million))?(?:{_WORD})"
+    rf"(?:(?:[\s-]+|\s+and\s+)(?:{_WORD}))*)\b(?:[\s-]+(?P<part>{'|'.join(_PARTS)})s?\b)?",
+    re.IGNORECASE,
+)
+# "One" counts at the front, behind a verb or a number, and behind words such as "only"; elsewhere it stands for a noun.
+_BEFORE_ONE = (
+    "is|are|was|were|be|s|equals?|only|exactly|just|about|approximately|roughly|has|have|contains?|leaves?|leaving|see|gets?"
+    f"|got|gives?|count|counted|found|find|remains?|to|and|or|a|negative|minus|answer|number|{_WORD}"
+)
+_PRONOUN = re.compile(rf"\b(?!(?:{_BEFORE_ONE})\b)([A-Za-z]+\s+)ones?\b|\bone(?=\s+(?:of|another)\b)", re.IGNORECASE)
+_ONE_PART = re.compile(rf"\ban?\s+(?P<part>{'|'.join(_PARTS)})\b(?=\s*(?:[.,;]|$))", re.IGNORECASE)
+
+
+def with_digits(text: str) -> str:
+    """`text`, which holds no digits, with its number words as digits. In "the red one" the word is a pronoun."""
+    text = _PRONOUN.sub(lambda match: f"{match[1] or ''}it", text)
+    text = _ONE_PART.sub(lambda match: rf"\frac{{1}}{{{_PARTS[match['part'].lower()]}}}", text)
+    return _WORDED_NUMBER.sub(_digits, text)
+
+
+def _digits(match: re.Match[str]) -> str:
+    words = [word for word in re.split(r"[\s-]+", match["number"].lower()) if word not in ("a", "an")]
+    value = _value(words)
+    if value is None:  # several numbers, or no number at all
+        return re.sub(r"[A-Za-z]+", lambda word: str(_SMALL.get(word[0].lower(), word[0])), match[0])
+    sign = "-" if match["sign"] else ""
+    if match["part"]:
+        return rf"{sign}\frac{{{value}}}{{{_PARTS[match['part'].lower()]}}}"
+    return f"{sign}{value}"
+
+
+def _value(words: list[str]) -> int | None:
+    """[one, hundred, and, five] -> 105; None where the words do not form one number."""
+    total, current, before = 0, 0, ""
+    for word in words:
+        if word == "and":
+            if before not in ("hundred", "scale"):
+                return None
+            continue
+        if word in _SMALL:
+            if before == "small" or (before == "tens" and not 1 <= _SMALL[word] <= 9):
+                return None
+            current, before = current + _SMALL[word], "small"
+        elif word in _TENS:
+            if before in ("small", "tens"):
+                return None
+            current, before = current + _TENS[word], "tens"
+        elif word == "hundred":
+            if before not in ("", "scale", "small") or current > 9:
+                return None
+            current, before = 100 * (current or 1), "hundred"
+        else:
+            if before == "scale":
+                return None
+            total, current, before = total + (current or 1) * _SCALES[word], 0, "scale"
+    return total + current
+
 
 _GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # braces, two levels deep inside
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"

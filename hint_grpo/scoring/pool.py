@@ -12,12 +12,56 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hint_grpo.errors import RankError
-from hint_grpo.scoring import statistics, wire
-from hint_grpo.scoring.worker import WALL_LIMIT_S
+from hint_grpo.machine.errors import RankError
+from hint_grpo.scoring.worker import WALL_LIMIT_S, Deadline, receive, send
+
+# ----------------------------------------------------------------------------------------------------
+# What the checker did in this process, so that a time-out or a crash never hides behind a plain 0.0.
+
+
+@dataclass
+class Stats:
+    """Counts since the process started or `reset_stats` was called; a forked child starts from zero."""
+
+    scored: int = 0  # calls of score
+    compared: int = 0  # sent to a worker process; the others were decided at once, or before
+    timeouts: int = 0  # given up at the time limit; the score is 0.0
+    crashes: int = 0  # the worker ran out of memory or died; the score is 0.0
+    oversized: int = 0  # an <answer> too long to be one, or a completion of over a million characters; the score is 0.0
+
+
+_stats = Stats()
+_lock = threading.Lock()
+
+
+def count(name: str) -> None:
+    """Adds one to the counter `name`."""
+    with _lock:
+        setattr(_stats, name, getattr(_stats, name) + 1)
+
+
+def stats() -> dict[str, int]:
+    """The counters of this process by name; see `Stats` for their meaning."""
+    with _lock:
+        return asdict(_stats)
+
+
+def reset_stats() -> None:
+    """Sets every counter to zero."""
+    with _lock:
+        for field in fields(_stats):
+            setattr(_stats, field.name, 0)
+
+
+def after_fork_in_child() -> None:
+    """A forked child counts for itself, and must not wait for a lock that a thread of its parent held."""
+    global _stats, _lock
+    _stats, _lock = Stats(), threading.Lock()
+
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +113,7 @@ class Worker:
         if self._ready:
             return
         try:
-            hello = wire.receive(self._sock, wire.Deadline(_START_LIMIT_S))
+            hello = receive(self._sock, Deadline(_START_LIMIT_S))
         except (EOFError, OSError) as error:
             self.kill()
             raise RankError(
@@ -83,11 +127,11 @@ class Worker:
 
     def ask(self, request: dict[str, Any]) -> bool:
         """The verdict. WorkerFailure where there is none; `alive` then says whether the worker can be asked again."""
-        deadline = wire.Deadline(WALL_LIMIT_S + _GRACE_S)
+        deadline = Deadline(WALL_LIMIT_S + _GRACE_S)
         try:
             self._number += 1
-            wire.send(self._sock, {"number": self._number, **request}, deadline)
-            while (reply := wire.receive(self._sock, deadline))["number"] != self._number:
+            send(self._sock, {"number": self._number, **request}, deadline)
+            while (reply := receive(self._sock, deadline))["number"] != self._number:
                 pass  # a late word on an earlier request
         except TimeoutError as error:
             self.kill()
@@ -190,7 +234,7 @@ def _after_fork_in_child() -> None:
     global _pool
     _pool.forget()
     _pool = WorkerPool()
-    statistics.after_fork_in_child()
+    after_fork_in_child()
 
 
 def _close_at_exit() -> None:

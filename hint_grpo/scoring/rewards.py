@@ -7,12 +7,11 @@ Each takes the texts that the model wrote, without what its turn was begun with,
 from collections.abc import Callable
 from typing import Any
 
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 from hint_grpo.prompts import THINK_OPEN
 from hint_grpo.scoring import pool
-from hint_grpo.scoring.answers import is_well_formatted
-from hint_grpo.scoring.checker import check_protocol, score
-from hint_grpo.scoring.released import has_released_format
+from hint_grpo.scoring.answer_tags import is_well_formatted
+from hint_grpo.scoring.checker import check_protocol, has_released_format, score
 
 RewardFunction = Callable[..., list[float]]
 

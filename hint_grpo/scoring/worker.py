@@ -7,17 +7,66 @@ forks the next child in milliseconds. Both notice within a second or so when the
 """
 
 import contextlib
+import json
 import mmap
 import os
 import resource
 import signal
 import socket
+import struct
 import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
-from hint_grpo.scoring import wire
+# ----------------------------------------------------------------------------------------------------
+# Messages between the checker and its worker processes: a length, then JSON, over a socket.
+
+_LENGTH = struct.Struct("!I")
+
+
+class Deadline:
+    """Sets a socket's time-out to what is left of a limit, so that many small reads cannot add up past it."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def arm(self, sock: socket.socket) -> None:
+        """Raises TimeoutError where nothing is left."""
+        if self._end is None:
+            sock.settimeout(None)
+            return
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        sock.settimeout(left)
+
+
+def send(sock: socket.socket, message: dict[str, Any], deadline: Deadline) -> None:
+    """Sends one message. Lone surrogates (a completion may hold any code point) travel as JSON escapes."""
+    body = json.dumps(message).encode("ascii")
+    deadline.arm(sock)
+    sock.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def receive(sock: socket.socket, deadline: Deadline) -> dict[str, Any]:
+    """The next message; EOFError where the other side is gone."""
+    (length,) = _LENGTH.unpack(_receive_exactly(sock, _LENGTH.size, deadline))
+    message: dict[str, Any] = json.loads(_receive_exactly(sock, length, deadline))
+    return message
+
+
+def _receive_exactly(sock: socket.socket, size: int, deadline: Deadline) -> bytes:
+    body = bytearray()
+    while len(body) < size:
+        deadline.arm(sock)
+        chunk = sock.recv(min(size - len(body), 1 << 16))
+        if not chunk:
+            raise EOFError("the other side closed the connection")
+        body += chunk
+    return bytes(body)
+
 
 # Honest comparisons take up to 0.4 s of processor time. That is what counts: on a crowded machine honest ones were seen
 # waiting five seconds for their turn. One that has had SHARE_S is given up after PATIENCE_S by the clock.
@@ -52,7 +101,7 @@ def main(fd: int, parent_pid: int) -> None:
                 return
             # A child that was killed while idle owes no reply; the number tells the parent which request one is for.
             if number := _number(at_work):
-                wire.send(sock, {"number": number, "failed": outcome}, wire.Deadline(WALL_LIMIT_S))
+                send(sock, {"number": number, "failed": outcome}, Deadline(WALL_LIMIT_S))
                 at_work[:] = bytes(len(at_work))
 
 
@@ -62,9 +111,9 @@ def _load(sock: socket.socket) -> bool:
 
         comparison.prepare()
     except ImportError as error:
-        wire.send(sock, {"missing": str(error)}, wire.Deadline(WALL_LIMIT_S))
+        send(sock, {"missing": str(error)}, Deadline(WALL_LIMIT_S))
         return False
-    wire.send(sock, {"ready": True}, wire.Deadline(WALL_LIMIT_S))
+    send(sock, {"ready": True}, Deadline(WALL_LIMIT_S))
     return True
 
 
@@ -108,12 +157,12 @@ def _serve_and_exit(sock: socket.socket, at_work: mmap.mmap) -> None:
     worker_pid, code = os.getppid(), 1
     try:
         while _request_waits(sock, worker_pid):
-            request = wire.receive(sock, wire.Deadline(WALL_LIMIT_S))
+            request = receive(sock, Deadline(WALL_LIMIT_S))
             at_work[:] = request["number"].to_bytes(len(at_work), "big")
             _set_limits(CPU_LIMIT_S, WALL_LIMIT_S)
             equal = comparison.decide(request)
             _set_limits(0, 0)
-            wire.send(sock, {"number": request["number"], "equal": equal}, wire.Deadline(WALL_LIMIT_S))
+            send(sock, {"number": request["number"], "equal": equal}, Deadline(WALL_LIMIT_S))
             at_work[:] = bytes(len(at_work))
             if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > _RETIRE_BYTES:
                 os._exit(_RETIRED)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from hint_grpo.errors import UserError, run_main
+from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.toy import NUM_TEST, NUM_TRAIN
 
 NEXT = """

@@ -4,7 +4,7 @@ python -m hint_grpo.toy.measure DIR/Qwen2.5-VL-toy
 python -m hint_grpo.toy.measure RUN_1 RUN_2 RUN_3 --level_0 level_0.json      what training compares, and nothing else
 """
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import argparse
 import json
@@ -19,9 +19,9 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from hint_grpo import hints, prompts
-from hint_grpo.errors import UserError, run_main
+from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.scoring import extract_answer, score
-from hint_grpo.toy import pictures
+from hint_grpo.toy import tasks
 from hint_grpo.toy.tasks import Task, make_tasks
 
 TRAINING_TEMPERATURE = 0.9
@@ -37,7 +37,7 @@ class Turn:
 
 
 def picture_of(task: Task, index: int) -> Image.Image:
-    return pictures.draw(task.picture, random.Random(f"measure/{index}"))
+    return tasks.draw(task.picture, random.Random(f"measure/{index}"))
 
 
 def training_turns(tasks: Sequence[Task], level: int, num_levels: int) -> list[Turn]:

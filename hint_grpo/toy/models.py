@@ -5,27 +5,118 @@ vLLM, TRL and DeepSpeed treat them alike. Sizes obey two limits: vLLM's CPU atte
 works), and mrope_section has to add up to head_dim / 2.
 """
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     GenerationConfig,
     PreTrainedModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
+    Qwen2Tokenizer,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
 )
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
-from hint_grpo.toy import tokenizer as toy_tokenizer
+# ----------------------------------------------------------------------------------------------------
+# The toy's tokenizer: Qwen's class, special tokens and chat template over a small byte-level BPE vocabulary.
+#
+# The vocabulary is learned once from the toy's own text and shipped (`weights/vocabulary.json`), because the shipped
+# weights belong to it; `python -m hint_grpo.toy.warmup --vocabulary` makes it anew.
+
+SHIPPED = Path(__file__).parent / "weights" / "vocabulary.json"
+END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
+IMAGE_PAD, VIDEO_PAD = "<|image_pad|>", "<|video_pad|>"
+# In the order of Qwen's own ids (151643 and on).
+SPECIAL_TOKENS = (
+    END_OF_TEXT,
+    TURN_START,
+    TURN_END,
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    VISION_START,
+    VISION_END,
+    "<|vision_pad|>",
+    IMAGE_PAD,
+    VIDEO_PAD,
+)
+# Renders what Qwen's template renders: a default system turn, one placeholder per picture, an open assistant turn.
+CHAT_TEMPLATE = """\
+{%- for message in messages %}
+{%- if loop.first and message.role != 'system' %}
+{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
+{%- endif %}
+{{- '<|im_start|>' + message.role + '\\n' }}
+{%- if message.content is string %}
+{{- message.content }}
+{%- else %}
+{%- for part in message.content %}
+{%- if part.type == 'image' or 'image' in part or 'image_url' in part %}
+{{- '<|vision_start|><|image_pad|><|vision_end|>' }}
+{%- elif part.type == 'video' or 'video' in part %}
+{{- '<|vision_start|><|video_pad|><|vision_end|>' }}
+{%- elif 'text' in part %}
+{{- part.text }}
+{%- endif %}
+{%- endfor %}
+{%- endif %}
+{{- '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
+
+
+def learn_vocabulary(texts: Iterable[str], size: int) -> dict[str, Any]:
+    """Byte-level BPE with Qwen's pre-tokenisation (digits one by one). All 256 bytes are in, so any text encodes."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    )
+    learned = json.loads(tokenizer.to_str())["model"]
+    return {"vocab": learned["vocab"], "merges": learned["merges"]}
+
+
+def load_tokenizer(file: Path = SHIPPED) -> Any:
+    """Left padding, as batched generation needs it; end and padding token are Qwen's."""
+    vocabulary = json.loads(file.read_text(encoding="utf-8"))
+    tokenizer = Qwen2Tokenizer(
+        vocab=vocabulary["vocab"],
+        merges=[tuple(merge) for merge in vocabulary["merges"]],  # type: ignore[misc]  # its own loader gives pairs
+        eos_token=TURN_END,
+        pad_token=END_OF_TEXT,
+        extra_special_tokens=list(SPECIAL_TOKENS),
+        padding_side="left",
+        model_max_length=32768,
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
 
 Family = Literal["Qwen2.5-VL", "Qwen2-VL"]
 FAMILIES: tuple[Family, ...] = ("Qwen2.5-VL", "Qwen2-VL")
@@ -78,12 +169,12 @@ def model_directory(root: Path, family: Family) -> Path:
 
 def toy_config(family: Family, tokenizer: Any) -> Qwen2_5_VLConfig | Qwen2VLConfig:
     ids: dict[str, Any] = {
-        "image_token_id": toy_tokenizer.IMAGE_PAD,
-        "video_token_id": toy_tokenizer.VIDEO_PAD,
-        "vision_start_token_id": toy_tokenizer.VISION_START,
-        "vision_end_token_id": toy_tokenizer.VISION_END,
-        "bos_token_id": toy_tokenizer.END_OF_TEXT,
-        "eos_token_id": toy_tokenizer.TURN_END,
+        "image_token_id": IMAGE_PAD,
+        "video_token_id": VIDEO_PAD,
+        "vision_start_token_id": VISION_START,
+        "vision_end_token_id": VISION_END,
+        "bos_token_id": END_OF_TEXT,
+        "eos_token_id": TURN_END,
     }
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in ids.items()}
     shared = {name: ids[name] for name in ("bos_token_id", "eos_token_id")}
@@ -99,16 +190,14 @@ def toy_config(family: Family, tokenizer: Any) -> Qwen2_5_VLConfig | Qwen2VLConf
 def toy_processor(family: Family) -> Qwen2_5_VLProcessor | Qwen2VLProcessor:
     """Qwen's processor with its defaults: pictures of 56 x 56 pixels and more, one token per 28 x 28."""
     processor_class = Qwen2_5_VLProcessor if family == "Qwen2.5-VL" else Qwen2VLProcessor
-    tokenizer = toy_tokenizer.load_tokenizer()
+    tokenizer = load_tokenizer()
     video_processor = Qwen2VLVideoProcessor(cap_pixels_per_frame=True)  # unset, it warns at every load
-    return processor_class(
-        Qwen2VLImageProcessor(), tokenizer, video_processor, chat_template=toy_tokenizer.CHAT_TEMPLATE
-    )
+    return processor_class(Qwen2VLImageProcessor(), tokenizer, video_processor, chat_template=CHAT_TEMPLATE)
 
 
 def new_model(family: Family, seed: int = 0) -> PreTrainedModel:
     """A model with random weights (float32)."""
-    tokenizer = toy_tokenizer.load_tokenizer()
+    tokenizer = load_tokenizer()
     model_class = Qwen2_5_VLForConditionalGeneration if family == "Qwen2.5-VL" else Qwen2VLForConditionalGeneration
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -118,7 +207,7 @@ def new_model(family: Family, seed: int = 0) -> PreTrainedModel:
 
 
 def _generation_config(family: Family, tokenizer: Any) -> GenerationConfig:
-    end, padding = (tokenizer.convert_tokens_to_ids(t) for t in (toy_tokenizer.TURN_END, toy_tokenizer.END_OF_TEXT))
+    end, padding = (tokenizer.convert_tokens_to_ids(t) for t in (TURN_END, END_OF_TEXT))
     return GenerationConfig(
         bos_token_id=padding, pad_token_id=padding, eos_token_id=[end, padding], do_sample=True, **_GENERATION[family]
     )

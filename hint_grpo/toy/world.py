@@ -19,9 +19,9 @@ from typing import Any
 
 from PIL import Image
 
-from hint_grpo.toy import NUM_TEST, NUM_TRAIN, pictures, records, tasks
+from hint_grpo.toy import NUM_TEST, NUM_TRAIN, records, tasks
 from hint_grpo.toy.models import FAMILIES, Family, save_model
-from hint_grpo.toy.resplit import resplit_records
+from hint_grpo.toy.records import resplit_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def write_training_data(root: Path, count: int, seed: int) -> Path:
     for index, task in enumerate(tasks.make_tasks(f"train-{seed}", count)):
         rng = random.Random(f"train-{seed}/{index}/record")
         record = records.training_record(task, index, rng)
-        _save(pictures.draw(task.picture, rng), root / record["image"])
+        _save(tasks.draw(task.picture, rng), root / record["image"])
         lines.append(record)
     for index, record in enumerate(records.foreign_records()):
         _save(Image.new("RGB", (84, 84), (60 + 40 * index, 120, 160)), root / record["image"])
@@ -72,7 +72,7 @@ def write_test_data(root: Path, count: int, seed: int) -> Path:
     rows = []
     for index, task in enumerate(tasks.make_tasks(f"test-{seed}", count)):
         rows.append(records.test_row(task, index))
-        _save(pictures.draw(task.picture, random.Random(f"test-{seed}/{index}/picture")), root / rows[-1]["image_path"])
+        _save(tasks.draw(task.picture, random.Random(f"test-{seed}/{index}/picture")), root / rows[-1]["image_path"])
     return _write_lines(root / "geoqa_test_prompts.jsonl", rows)
 
 

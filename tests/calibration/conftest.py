@@ -1,6 +1,6 @@
 """Models with random weights, made to be hard: sharp logits, tokens that hardly repeat, completions of all lengths."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 import random
@@ -16,8 +16,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLForCondition
 
 from hint_grpo.calibration.decoder import Completion, DecodeRequest
 from hint_grpo.calibration.load import load_decoder
-from hint_grpo.toy.models import FAMILIES, new_model, toy_config, toy_processor
-from hint_grpo.toy.tokenizer import load_tokenizer
+from hint_grpo.toy.models import FAMILIES, load_tokenizer, new_model, toy_config, toy_processor
 from hint_grpo.toy.world import write_test_data
 
 NUM_QUESTIONS = 208

@@ -1,6 +1,6 @@
 """What the tests of the decoders share."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from collections.abc import Iterator
 from contextlib import contextmanager

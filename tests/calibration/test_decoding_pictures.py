@@ -1,6 +1,6 @@
 """--picture_processing qwen_vl_utils in the decoders: the same tokens on both backends, other pictures than without it."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from decoding import NEW_TOKENS, answers
 
 from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.calibration.load import load_decoder
-from hint_grpo.calibration.questions import QuestionEncoder
+from hint_grpo.calibration.prompting import QuestionEncoder
 from hint_grpo.data.images import open_image
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 from hint_grpo.toy.models import toy_processor
 
 

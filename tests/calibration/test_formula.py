@@ -1,6 +1,6 @@
 """The formula by hand, and operation for operation against transformers' own processors."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import pytest
 import torch

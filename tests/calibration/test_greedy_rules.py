@@ -1,14 +1,13 @@
 """What is read from a checkpoint about greedy decoding."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import pytest
 from transformers import GenerationConfig
 
 from hint_grpo.calibration.rules import GreedyRules, read_rules
-from hint_grpo.errors import UserError
-from hint_grpo.toy.models import toy_config
-from hint_grpo.toy.tokenizer import load_tokenizer
+from hint_grpo.machine.errors import UserError
+from hint_grpo.toy.models import load_tokenizer, toy_config
 
 TOKENIZER = load_tokenizer()
 CONFIG = toy_config("Qwen2.5-VL", TOKENIZER)

@@ -1,6 +1,6 @@
 """The transformers path, against a plain loop without cache, batch or padding, and against `generate`."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
 """What `load_decoder` makes of a directory, and of a user's mistakes."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import torch
 
 from hint_grpo.calibration.hf import HfDecoder
 from hint_grpo.calibration.load import choose_backend, choose_dtype, load_decoder
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 
 @pytest.fixture(scope="module")

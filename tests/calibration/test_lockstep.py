@@ -1,6 +1,6 @@
 """A pair is in step only when both of its requests get the same token in the same step."""
 
-from hint_grpo.calibration.pairs import Lockstep
+from hint_grpo.calibration.admission import Lockstep
 
 
 def test_a_pair_in_step() -> None:

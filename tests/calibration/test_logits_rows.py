@@ -4,7 +4,7 @@ Model Runner V2 needs a GPU to run whole; its processor is plain tensor code and
 slots are recycled, rows change their order every step, and a row's newest token is what it is fed.
 """
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from types import SimpleNamespace
 

@@ -1,6 +1,6 @@
 """Prompts and their lengths, against the model's own processor."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from PIL import Image
 
 from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.calibration.load import load_processor
-from hint_grpo.calibration.questions import QuestionEncoder
-from hint_grpo.errors import UserError
+from hint_grpo.calibration.prompting import QuestionEncoder
+from hint_grpo.machine.errors import UserError
 from hint_grpo.prompts import evaluation_messages
 
 SIZES = [(84, 84), (28, 300), (640, 480), (57, 57), (1500, 900)]

@@ -1,6 +1,6 @@
 """Calibrated decoding on vLLM's Model Runner V2 without a GPU (`triton_interpreter`): token for token the transformers path."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 import subprocess

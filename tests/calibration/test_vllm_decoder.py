@@ -1,6 +1,6 @@
 """The vLLM path on a real engine: token for token the transformers path."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from decoding import SCALES, answers, vllm_decoder
 
 from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.calibration.vllm import VllmDecoder
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 
 @pytest.fixture(scope="module")

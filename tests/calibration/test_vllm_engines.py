@@ -1,6 +1,6 @@
 """Every test here builds vLLM engines of its own: both families, hostile settings, a GPU. One engine lives at a time."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import pytest
 from decoding import NEW_TOKENS, SCALES, answers, vllm_decoder

@@ -4,7 +4,7 @@ The argument is a JSON file: models (paths), questions (DecodeRequest's fields),
 (EngineArgs), report (file to write).
 """
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 import sys

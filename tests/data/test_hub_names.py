@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from hint_grpo import hub
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hint_grpo.data.jsonl import LONGEST_LINE, SHOWN, BadRecord, Noted, UniqueIds, parse_line, read_jsonl
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 
 def read(file: Path) -> tuple[list[tuple[str, dict]], Noted]:

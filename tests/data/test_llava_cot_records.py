@@ -2,11 +2,10 @@
 
 import pytest
 
-from hint_grpo.data.filters import Dropped, Filter
 from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds
 from hint_grpo.data.llava_cot import GEOMETRY_PREFIXES, LlavaCotReader, reasoning_and_conclusion
 from hint_grpo.data.paths import ImageRoot
-from hint_grpo.data.sample import Sample
+from hint_grpo.data.samples import Dropped, Filter, Sample
 
 
 @pytest.fixture

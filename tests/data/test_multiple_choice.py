@@ -2,9 +2,8 @@
 
 import pytest
 
-from hint_grpo.data.fill_in import clean_question, fill_in
-from hint_grpo.data.filters import Filter, Refused
-from hint_grpo.data.multiple_choice import split_options
+from hint_grpo.data.fill_in import clean_question, fill_in, split_options
+from hint_grpo.data.samples import Filter, Refused
 
 ABCD = {"A": "30°", "B": "45°", "C": "60°", "D": "90°"}
 STEM = "As shown, the degree of angle C is ()"

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from hint_grpo.data.filters import Dropped, Filter
 from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds, parse_line
 from hint_grpo.data.own_jsonl import OwnReader
 from hint_grpo.data.paths import ImageRoot
+from hint_grpo.data.samples import Dropped, Filter
 
 GOOD: dict[str, Any] = {"image": "coco/3.png", "question": "How many?", "solution": "4", "reasoning_steps": ["a", "b"]}
 

@@ -1,6 +1,6 @@
 """Pictures on their way to the processor: as they are, or resized by qwen-vl-utils as in the authors' code."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import sys
 from pathlib import Path
@@ -12,9 +12,9 @@ from qwen_vl_utils import process_vision_info
 from transformers import MllamaImageProcessor, MllamaProcessor, Qwen2VLImageProcessor
 
 from hint_grpo.data.paths import BadImage
-from hint_grpo.data.pictures import Pictures
-from hint_grpo.errors import UserError
+from hint_grpo.data.picture_processing import Pictures
 from hint_grpo.families import family_of
+from hint_grpo.machine.errors import UserError
 from hint_grpo.toy.models import toy_processor
 
 SHIPPED_LIMITS = {"min_pixels": 3136, "max_pixels": 12845056}  # Qwen2-VL's and Qwen2.5-VL's preprocessor_config.json

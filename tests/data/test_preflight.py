@@ -1,6 +1,6 @@
 """The check before a run, on hand-made samples and the toy's processors."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
 from hint_grpo.hints import HintPolicy, hint_at_level
 from hint_grpo.prompts import begun_turn, evaluation_messages, question_with_hint, training_messages
-from hint_grpo.rollout.encode import PromptEncoder
-from hint_grpo.rollout.prompting import TurnBuilder, Unusable
+from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, Unusable
 from hint_grpo.toy.models import toy_processor
 
 ADAPTIVE = HintPolicy("adaptive", 3)

@@ -1,6 +1,6 @@
 """Image tokens by arithmetic equal the real processor's; what fits the context."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessor
 
 from hint_grpo.data.images import open_image
-from hint_grpo.data.leak import holds_answer
 from hint_grpo.data.lengths import LengthLimits
+from hint_grpo.data.preflight import holds_answer
 from hint_grpo.families import family_of
 from hint_grpo.toy.models import toy_processor
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from hint_grpo.data.questions import read_questions, relative_to_data
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 from hint_grpo.scoring import score
 
 

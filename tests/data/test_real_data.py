@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hint_grpo.data.answers import conclusion_value, option_letter
+from hint_grpo.data.answers import conclusion_value, has_number, option_letter
+from hint_grpo.data.fill_in import split_options
 from hint_grpo.data.images import MIN_SIDE, open_image
 from hint_grpo.data.llava_cot import reasoning_and_conclusion
-from hint_grpo.data.multiple_choice import split_options
 from hint_grpo.data.paths import BadImage
 from hint_grpo.data.questions import read_questions
 from hint_grpo.data.steps import split_steps
-from hint_grpo.data.value_text import has_number
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 NOT_USABLE = {

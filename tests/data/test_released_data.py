@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from hint_grpo.data.dataset import RESPLIT_FILE, load_training_data
-from hint_grpo.data.filters import Filter, Refused
 from hint_grpo.data.jsonl import Noted
-from hint_grpo.data.released import released_fill_in, released_steps
+from hint_grpo.data.llava_cot import released_fill_in, released_steps
 from hint_grpo.data.report import DataReport
+from hint_grpo.data.samples import Filter, Refused
 from hint_grpo.data.steps import split_steps
-from hint_grpo.errors import UserError
 from hint_grpo.hints import HintPolicy
+from hint_grpo.machine.errors import UserError
 
 OPTIONS = "How long is PQ?\nA. 3 cm\nB. 5 cm\nC. 7 cm\nD. 9 cm"
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from hint_grpo.data import dataset as dataset_module
 from hint_grpo.data.dataset import load_training_data
-from hint_grpo.data.filters import Filter
 from hint_grpo.data.report import DataReport
-from hint_grpo.errors import UserError
+from hint_grpo.data.samples import Filter
 from hint_grpo.hints import HintPolicy
+from hint_grpo.machine.errors import UserError
 
 LONG = " ".join(["The angle is 40°."] * 200)
 

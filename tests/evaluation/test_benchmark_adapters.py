@@ -10,11 +10,11 @@ from pyarrow import parquet
 from tiny_benchmarks import FEATURES, FILES, ROWS, picture, table, write_copy
 
 from hint_grpo.data.questions import Judging, Question
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.benchmarks.read import NO_PICTURE, BenchmarkQuestions, read_benchmark
-from hint_grpo.evaluation.benchmarks.registry import ADAPTERS
+from hint_grpo.evaluation.datasets.read import NO_PICTURE, BenchmarkQuestions, read_benchmark
+from hint_grpo.evaluation.datasets.registry import ADAPTERS
 from hint_grpo.evaluation.questions import find_questions, usable_questions
 from hint_grpo.evaluation.settings import EvaluationSettings
+from hint_grpo.machine.errors import UserError
 
 
 @pytest.fixture

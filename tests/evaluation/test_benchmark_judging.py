@@ -3,9 +3,8 @@
 import pytest
 
 from hint_grpo.data.questions import Judging, Question
-from hint_grpo.evaluation.judging import is_right, option_named
+from hint_grpo.evaluation.judging import is_right, option_named, scored, scored_again
 from hint_grpo.evaluation.results import Answer, Result, read_results, result_line
-from hint_grpo.evaluation.scored import scored, scored_again
 
 ANGLES = ("30°", "45°", "65°", "115°")
 THINGS = ("a red cat", "The dog.", "no animal", "both A and B")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from tiny_benchmarks import ROWS, write_copy
 
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.check import check_data
 from hint_grpo.evaluation.cli import output_folder, parse, settings_from
 from hint_grpo.evaluation.compare import compare, results_of
+from hint_grpo.evaluation.questions import check_data
 from hint_grpo.evaluation.results import Result, read_results, write_results
 from hint_grpo.evaluation.settings import EvaluationSettings
+from hint_grpo.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 # One run of each way of judging is fast enough for every day.

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hint_grpo.data.questions import Question
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.identity import check_model_folder, conditions_for, file_digest, model_digest
+from hint_grpo.evaluation.store import check_model_folder, conditions_for, file_digest, model_digest
+from hint_grpo.machine.errors import UserError
 
 DECODING: dict[str, Any] = {"weights": "w", "backend": "hf", "dtype": "float32", "max_new_tokens": 8, "scale": 0.8}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hint_grpo.errors import UserError
 from hint_grpo.evaluation.compare import compare, comparison_text, results_of
 from hint_grpo.evaluation.results import Result, write_results
+from hint_grpo.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 

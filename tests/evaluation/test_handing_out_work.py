@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation import seats
+from hint_grpo.evaluation import pool
 from hint_grpo.evaluation.pool import ChunkSizes, Seat
+from hint_grpo.machine.errors import UserError
 
 
 def test_a_process_on_its_own_gets_everything() -> None:
@@ -39,21 +39,21 @@ def test_a_chunk_is_never_empty_and_never_too_large(pending: int, processes: int
 def test_gpu_ids_count_among_the_visible_gpus(
     monkeypatch: pytest.MonkeyPatch, gpu_ids: tuple[int, ...] | None, expected: list[str]
 ) -> None:
-    monkeypatch.setattr(seats, "visible_gpus", lambda: ["4", "7", "GPU-1f"])
-    assert seats.choose_seats(gpu_ids) == [Seat(gpu=gpu) for gpu in expected]
+    monkeypatch.setattr(pool, "visible_gpus", lambda: ["4", "7", "GPU-1f"])
+    assert pool.choose_seats(gpu_ids) == [Seat(gpu=gpu) for gpu in expected]
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seats, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(pool, "visible_gpus", lambda: ["0", "1"])
     with pytest.raises(UserError, match="names GPU 2, but 2 are visible: 0 to 1"):
-        seats.choose_seats((0, 2))
+        pool.choose_seats((0, 2))
 
 
 def test_without_a_gpu_the_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seats, "visible_gpus", list)
+    monkeypatch.setattr(pool, "visible_gpus", list)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 5})
-    assert seats.choose_seats(None) == [Seat()]
-    assert seats.choose_seats(None, 2) == [Seat(cores=(0, 2, 5)), Seat(cores=(1, 3))]
-    assert seats.choose_seats(None, 6) == [Seat()] * 6
+    assert pool.choose_seats(None) == [Seat()]
+    assert pool.choose_seats(None, 2) == [Seat(cores=(0, 2, 5)), Seat(cores=(1, 3))]
+    assert pool.choose_seats(None, 6) == [Seat()] * 6
     with pytest.raises(UserError, match="--gpu_ids 0: no GPU can be used here"):
-        seats.choose_seats((0,))
+        pool.choose_seats((0,))

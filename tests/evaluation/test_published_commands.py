@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hint_grpo.evaluation.check import check_data
 from hint_grpo.evaluation.cli import parse, settings_from
+from hint_grpo.evaluation.questions import check_data
 from hint_grpo.evaluation.rescore import rescore
 from hint_grpo.evaluation.results import Result, read_results
 from hint_grpo.evaluation.run import run_evaluation
@@ -277,7 +277,7 @@ def test_an_empty_question_file_is_one_line_and_exit_code_2(world, tmp_path: Pat
 
 
 def test_a_second_run_in_the_same_folder_is_refused(world, output: Path) -> None:
-    from hint_grpo.folder_lock import only_run_in
+    from hint_grpo.machine.files import only_run_in
 
     with only_run_in(output):
         done = test_model(*flags(world, output))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hint_grpo.errors import UserError
 from hint_grpo.evaluation.questions import UsableQuestions, find_questions, usable_questions
 from hint_grpo.evaluation.settings import EvaluationSettings
+from hint_grpo.machine.errors import UserError
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hint_grpo.evaluation.plot import draw_scales
-from hint_grpo.evaluation.report import accuracy_line, disagreements, print_report, scoring_trouble, table
+from hint_grpo.evaluation.report import accuracy_line, disagreements, draw_scales, print_report, scoring_trouble, table
 from hint_grpo.evaluation.results import Result, write_results
 from hint_grpo.evaluation.summary import Summary, summarise
 

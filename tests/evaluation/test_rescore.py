@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from hint_grpo.errors import UserError
 from hint_grpo.evaluation.report import accuracy_line
 from hint_grpo.evaluation.rescore import rescore
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, write_results
-from hint_grpo.folder_lock import only_run_in
+from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.files import only_run_in
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.identity import Conditions
 from hint_grpo.evaluation.results import Result, read_results, result_line
-from hint_grpo.evaluation.store import SET_ASIDE_FILE, ResultStore
+from hint_grpo.evaluation.store import SET_ASIDE_FILE, Conditions, ResultStore
+from hint_grpo.machine.errors import UserError
 
 
 def result(id: str, completion: str = "<think>a</think><answer>4</answer>") -> Result:

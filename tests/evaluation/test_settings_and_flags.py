@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hint_grpo.errors import UserError
 from hint_grpo.evaluation.cli import check, output_folder, parse, settings_from, with_local_model
-from hint_grpo.evaluation.presets import preset_line
-from hint_grpo.evaluation.settings import EvaluationSettings
+from hint_grpo.evaluation.settings import EvaluationSettings, preset_line
+from hint_grpo.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = (
@@ -165,7 +164,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
 )
 def test_what_shows_without_a_model_is_said_without_torch(place: str, flags: str, words: str) -> None:
-    from hint_grpo.machine import count_gpus
+    from hint_grpo.machine.hardware import count_gpus
 
     if count_gpus() and flags.startswith("--gpu_ids"):
         pytest.skip("this machine has a GPU")

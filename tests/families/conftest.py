@@ -1,6 +1,6 @@
 """Tiny models of every family, and a few drawn pictures with questions."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Calibrated decoding of every family, against two plain forward passes per token: no cache, no batch, no padding."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 
@@ -8,11 +8,10 @@ import pytest
 from plain_reference import PlainReference, answers, picture_text
 from tiny_models import IMAGE_TOKEN
 
-from hint_grpo.calibration.choices import choose_backend
-from hint_grpo.calibration.decoder import DecodeRequest
+from hint_grpo.calibration.decoder import DecodeRequest, choose_backend
 from hint_grpo.calibration.hf import HfDecoder
 from hint_grpo.calibration.load import load_decoder
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 NEW_TOKENS = 12
 

@@ -1,6 +1,6 @@
 """Prompts of every family: text, ids and what goes with them, before any model."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import pytest
 from tiny_models import IMAGE_TOKEN, MLLAMA_LATER_TEMPLATE, tiny_processor
@@ -11,7 +11,7 @@ from hint_grpo.data.preflight import preflight
 from hint_grpo.families import Family, Mllama, family_of
 from hint_grpo.hints import HintPolicy
 from hint_grpo.prompts import TRAINING_SYSTEM, begun_turn, training_messages
-from hint_grpo.rollout.encode import PromptEncoder
+from hint_grpo.rollout.prompting import PromptEncoder
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """HintGRPOTrainer on a tiny model of every family: what reaches the loss, and two steps that move the weights."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import pytest
 import torch
@@ -9,11 +9,11 @@ from PIL import Image
 from tiny_models import VISION_PARAMETERS
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from hint_grpo import ledger
-from hint_grpo.config import HintGRPOConfig
 from hint_grpo.data.images import open_image
-from hint_grpo.errors import UserError
-from hint_grpo.trainer import HintGRPOTrainer
+from hint_grpo.machine.errors import UserError
+from hint_grpo.training import ledger
+from hint_grpo.training.config import HintGRPOConfig
+from hint_grpo.training.trainer import HintGRPOTrainer
 
 TEMPERATURE = 0.9
 

@@ -1,6 +1,6 @@
 """Qwen3-VL in vLLM: calibrated decoding as in transformers, and rollouts from the trainer's own distribution."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.calibration.load import load_decoder
-from hint_grpo.config import HintGRPOConfig
-from hint_grpo.trainer import HintGRPOTrainer
+from hint_grpo.training.config import HintGRPOConfig
+from hint_grpo.training.trainer import HintGRPOTrainer
 
 pytest.importorskip("vllm")
 NEW_TOKENS = 12

@@ -3,7 +3,7 @@
 Weights are random and sharpened, and Mllama's gates are open (they begin at 0, where the picture has no effect).
 """
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ from transformers import (
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
-from hint_grpo.toy import tokenizer as toy_tokenizer
+from hint_grpo.toy import models as toy_tokenizer
 from hint_grpo.toy.models import new_model, toy_processor
 
 FAMILIES = ("Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL", "Mllama")

@@ -104,7 +104,9 @@ def test_the_longest_hint_of_each_policy():
     assert texts(HintPolicy("none", 1)) == [""]
 
 
-@pytest.mark.parametrize("module", ["hint_grpo.hints", "hint_grpo.prompts", "hint_grpo.ledger", "hint_grpo.scoring"])
+@pytest.mark.parametrize(
+    "module", ["hint_grpo.hints", "hint_grpo.prompts", "hint_grpo.training.ledger", "hint_grpo.scoring"]
+)
 def test_pure_modules_import_without_the_heavy_stack(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'vllm', 'trl') if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hint_grpo.rollout.ports import free_port
+from hint_grpo.machine.processes import free_port
 
 
 class Run:

@@ -4,7 +4,7 @@ Rank 0's questions are right at once, rank 1's only with the longest hint. Every
 prompt are compared with the sampler's: those of another prompt's completion would be far off.
 """
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 import os
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from hint_grpo import training_run
-from hint_grpo.command_line import parse
+from hint_grpo.training import run
+from hint_grpo.training.command_line import parse
 
 
 def right_late(completions, begun, **_):
@@ -52,11 +52,11 @@ def largest_gap(trainer) -> float | None:
 
 def main(report: Path) -> None:
     script, training, model = parse(sys.argv[2:])
-    processor = training_run.load_processor(model, training)
-    dataset, _ = training_run.load_data(script, training, processor)
+    processor = run.load_processor(model, training)
+    dataset, _ = run.load_data(script, training, processor)
     seen = []
-    with training_run.rollout_server(training, model) as server:
-        trainer = training_run.make_trainer(script, training, model, dataset, processor, server)
+    with run.rollout_server(training, model) as server:
+        trainer = run.make_trainer(script, training, model, dataset, processor, server)
         trainer.judge.accuracy, trainer.judge.rewards = right_late, [right_late]
         record = trainer._record
 

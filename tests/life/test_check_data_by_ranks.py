@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hint_grpo.rollout.ports import free_port
+from hint_grpo.machine.processes import free_port
 
 pytestmark = pytest.mark.slow
 

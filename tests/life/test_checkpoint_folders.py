@@ -7,9 +7,9 @@ import pytest
 import torch
 from datasets import Dataset
 
-from hint_grpo import checkpoints
-from hint_grpo.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, data_fingerprint
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
+from hint_grpo.training import checkpoints
+from hint_grpo.training.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, data_fingerprint
 
 IDENTITY = RunIdentity(
     data="d",

@@ -10,12 +10,12 @@ import time
 import pytest
 from tqdm import tqdm
 
-from hint_grpo.progress import AboveBar, loggers_streams
+from hint_grpo.training.callbacks import AboveBar, loggers_streams
 
 PROGRAM = """
 import sys, time
 from hint_grpo import interrupts
-from hint_grpo.errors import run_main
+from hint_grpo.machine.errors import run_main
 
 def main():
     if "deferred" in sys.argv:

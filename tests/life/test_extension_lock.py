@@ -11,12 +11,12 @@ import threading
 
 import pytest
 
-from hint_grpo.errors import UserError
-from hint_grpo.extension_lock import KernelBaton
+from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.extension_lock import KernelBaton
 
 HOLDER = """
 import sys, time
-from hint_grpo.extension_lock import KernelBaton
+from hint_grpo.machine.extension_lock import KernelBaton
 assert KernelBaton(sys.argv[1]).try_acquire()
 print("held", flush=True)
 time.sleep(600)
@@ -84,7 +84,8 @@ def test_an_extension_is_built_where_a_killed_process_left_its_lock(tmp_path, lo
 
 def test_a_run_under_deepspeed_uses_it(flags, repository, tmp_path) -> None:
     program = (
-        "from hint_grpo.command_line import parse; from torch.utils import cpp_extension; import sys; parse(sys.argv[1:]); "
+        "from hint_grpo.training.command_line import parse; from torch.utils import cpp_extension; import sys; "
+        "parse(sys.argv[1:]); "
         "assert cpp_extension.FileBaton.__name__ == 'KernelBaton'"
     )
     words = flags(tmp_path, deepspeed="local_scripts/zero3_offload.json")

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from hint_grpo.errors import UserError
-from hint_grpo.folder_lock import LOCK_FILE, only_run_in
+from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.files import LOCK_FILE, only_run_in
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from hint_grpo.folder_lock import only_run_in
+from hint_grpo.machine.files import only_run_in
 with only_run_in(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

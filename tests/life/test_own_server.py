@@ -7,8 +7,7 @@ import socket
 import psutil
 import pytest
 
-from hint_grpo.rollout.access import TOKEN_VARIABLE
-from hint_grpo.rollout.connection import server_session
+from hint_grpo.rollout.access import TOKEN_VARIABLE, server_session
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow

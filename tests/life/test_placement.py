@@ -1,7 +1,7 @@
 import pytest
 
-from hint_grpo.errors import UserError
-from hint_grpo.machine import gpu_names
+from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.hardware import gpu_names
 from hint_grpo.rollout.placement import Placement, place
 
 EIGHT = tuple(map(str, range(8)))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hint_grpo.rollout.ports import free_port
+from hint_grpo.machine.processes import free_port
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow

@@ -9,15 +9,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from hint_grpo.command_line import parse
-from hint_grpo.errors import UserError
-from hint_grpo.rollout import weights
-from hint_grpo.rollout.access import MIDDLEWARE, TOKEN_VARIABLE, is_loopback
-from hint_grpo.rollout.connection import bypass_proxies, local_address, server_session
+from hint_grpo.machine.errors import UserError
+from hint_grpo.rollout import vllm_common
+from hint_grpo.rollout.access import (
+    MIDDLEWARE,
+    TOKEN_VARIABLE,
+    bypass_proxies,
+    is_loopback,
+    local_address,
+    server_session,
+)
 from hint_grpo.rollout.serve import with_authentication, with_needed_flags
 from hint_grpo.rollout.server_process import wait_until_up
-from hint_grpo.rollout.weights import forget_prefixes
-from hint_grpo.training_run import rollout_server
+from hint_grpo.rollout.vllm_common import forget_prefixes
+from hint_grpo.training.command_line import parse
+from hint_grpo.training.run import rollout_server
 
 pytest.importorskip("vllm")
 TOKEN = "0123abcd"
@@ -284,7 +290,7 @@ def test_weights_go_by_the_address_that_the_server_sees():
 
 
 def test_the_reset_is_repeated_and_then_given_up(monkeypatch):
-    monkeypatch.setattr(weights, "RESET_PAUSE_S", 0)
+    monkeypatch.setattr(vllm_common, "RESET_PAUSE_S", 0)
     answers = iter([False, False, True, True])
     forget_prefixes(lambda: next(answers))
     assert list(answers) == [True]  # it stopped at the first success
@@ -295,7 +301,7 @@ def test_the_reset_is_repeated_and_then_given_up(monkeypatch):
 def test_the_servers_answer_about_its_caches_counts(monkeypatch):
     from hint_grpo.rollout.vllm_server import ServedVLLM
 
-    monkeypatch.setattr(weights, "RESET_PAUSE_S", 0)
+    monkeypatch.setattr(vllm_common, "RESET_PAUSE_S", 0)
     successes = iter([False, True])
 
     def answer(path, headers):

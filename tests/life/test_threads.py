@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from hint_grpo.machine import torchrun_chose_threads
-from hint_grpo.rollout.ports import free_port
+from hint_grpo.machine.hardware import torchrun_chose_threads
+from hint_grpo.machine.processes import free_port
 
 RANK = """
 import os
-import hint_grpo.machine
-hint_grpo.machine.available_cores = lambda: list(range(8))
-import hint_grpo.stack
+import hint_grpo.machine.hardware
+hint_grpo.machine.hardware.available_cores = lambda: list(range(8))
+import hint_grpo.machine.stack
 import torch
 from hint_grpo.rollout.server_process import not_the_servers
 print(f"{torch.get_num_threads()} {os.environ['OMP_NUM_THREADS']} {'OMP_NUM_THREADS' in not_the_servers()};", end="")

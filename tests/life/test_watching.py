@@ -12,11 +12,20 @@ import time
 import psutil
 import pytest
 
-from hint_grpo.health import GapWatch, RewardWatch, SignalWatch, TrainingStopped
-from hint_grpo.rollout.connection import server_session
+from hint_grpo.rollout.access import server_session
 from hint_grpo.rollout.serve import with_needed_flags
-from hint_grpo.stages import NAMES, Stages
-from hint_grpo.watchdog import Sign, Watchdog, describe, hanging
+from hint_grpo.training.monitoring import (
+    NAMES,
+    GapWatch,
+    RewardWatch,
+    Sign,
+    SignalWatch,
+    Stages,
+    TrainingStopped,
+    Watchdog,
+    describe,
+    hanging,
+)
 
 
 def test_a_stage_inside_another_stops_its_clock(monkeypatch):
@@ -216,7 +225,7 @@ def test_a_guarded_command_ends_with_its_parent(tmp_path, way, repository):
         f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
         "time.sleep(600)"
     )
-    guard = "[sys.executable, '-m', 'hint_grpo.rollout.guard', str(os.getpid()), sys.executable, '-c', command]"
+    guard = "[sys.executable, '-m', 'hint_grpo.machine.processes', str(os.getpid()), sys.executable, '-c', command]"
     parent = f"import os, subprocess, sys, time\ncommand = {command!r}\nsubprocess.Popen({guard})\ntime.sleep(600)"
     process = subprocess.Popen(
         [sys.executable, "-c", parent], cwd=repository, env=os.environ | {"PYTHONPATH": str(repository)}

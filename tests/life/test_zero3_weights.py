@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
-from hint_grpo.rollout.ports import free_port
+from hint_grpo.machine.processes import free_port
 from hint_grpo.toy.models import toy_processor, warmed_up_model
 
 pytest.importorskip("vllm")

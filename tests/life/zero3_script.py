@@ -1,6 +1,6 @@
 """Run by torchrun: trains with vLLM in each rank, hands the last weights over and compares. Each rank writes a report as JSON."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 import sys
@@ -10,8 +10,8 @@ import deepspeed
 import torch
 from vllm_weights import different_tensors
 
-from hint_grpo import training_run
-from hint_grpo.command_line import parse
+from hint_grpo.training import run
+from hint_grpo.training.command_line import parse
 
 
 def half_right(completions, **_):
@@ -27,9 +27,9 @@ def trained_weights(trainer) -> dict[str, torch.Tensor]:
 
 def main(report: Path) -> None:
     script, training, model = parse(sys.argv[2:])
-    processor = training_run.load_processor(model, training)
-    dataset, _ = training_run.load_data(script, training, processor)
-    trainer = training_run.make_trainer(script, training, model, dataset, processor)
+    processor = run.load_processor(model, training)
+    dataset, _ = run.load_data(script, training, processor)
+    trainer = run.make_trainer(script, training, model, dataset, processor)
     trainer.judge.accuracy, trainer.judge.rewards = half_right, [half_right]
     partitioned = [hasattr(parameter, "ds_id") for parameter in trainer.model.parameters()]
     trainer.train()
@@ -44,7 +44,7 @@ def main(report: Path) -> None:
         "dtype": str(trainer.model.dtype),
     }
     report.with_suffix(f".{training.process_index}.json").write_text(json.dumps(seen))
-    training_run.finish(trainer)
+    run.finish(trainer)
 
 
 if __name__ == "__main__":

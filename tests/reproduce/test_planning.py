@@ -10,7 +10,7 @@ from eval.reproduce.cli import chosen, experiments_from, parse
 from eval.reproduce.plan import Need, both_ways, final_evaluation, needs, steps
 from eval.reproduce.recipes import PAPER_SETTINGS, Row, read_settings
 from eval.reproduce.steps import Training
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 
 
 def test_a_training_is_finished_by_its_last_weights_alone(experiment, write_training) -> None:
@@ -171,7 +171,7 @@ def test_train_model_accepts_the_command_with_the_papers_settings(
     experiment, num_processes, num_gpus, monkeypatch
 ) -> None:
     """As a process that torchrun starts would read it, on a machine with so many GPUs."""
-    from hint_grpo import command_line, flag_checks
+    from hint_grpo.training import command_line, flag_checks
 
     (experiment.model_path / "config.json").write_text('{"model_type": "qwen2_vl"}')
     (experiment.model_path / "preprocessor_config.json").write_text("{}")

@@ -15,9 +15,9 @@ from eval.reproduce.recipes import (
     shared_flags,
 )
 from eval.runs import flag_words
-from hint_grpo.command_line import parse
-from hint_grpo.errors import UserError
 from hint_grpo.hints import HintPolicy
+from hint_grpo.machine.errors import UserError
+from hint_grpo.training.command_line import parse
 
 # recipe -> (policy, levels, ratio, injection, multiple choice kept)
 EXPECTED = {

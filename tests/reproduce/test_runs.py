@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from eval.runs import ROOT, claim, each_on_a_seat, run
-from hint_grpo.errors import UserError
 from hint_grpo.evaluation.pool import Seat
+from hint_grpo.machine.errors import UserError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 

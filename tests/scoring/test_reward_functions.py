@@ -2,7 +2,7 @@
 
 import pytest
 
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 from hint_grpo.scoring import score
 from hint_grpo.scoring.rewards import REWARD_NAMES, make_reward
 

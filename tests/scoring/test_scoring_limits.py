@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hint_grpo.errors import UserError
+from hint_grpo.machine.errors import UserError
 from hint_grpo.scoring import pool, reset_stats, score, stats
 from hint_grpo.scoring.worker import MEMORY_LIMIT_BYTES
 

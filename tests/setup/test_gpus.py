@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hint_grpo.machine import num_visible
+from hint_grpo.machine.hardware import num_visible
 
 NVML = """
 #include <stdlib.h>

@@ -83,6 +83,6 @@ def test_make_hands_the_choice_on(setup) -> None:
 
 
 def test_the_script_names_the_driver_that_the_code_needs(repository: Path) -> None:
-    from hint_grpo.machine import OLDEST_DRIVER
+    from hint_grpo.machine.hardware import OLDEST_DRIVER
 
     assert f"oldest_driver={OLDEST_DRIVER[13]} " in (repository / "local_scripts" / "setup_venv.sh").read_text()

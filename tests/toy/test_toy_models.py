@@ -1,6 +1,6 @@
 """The models load as a download does, have Qwen's tokens and settings, and the shipped weights are small and fit."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 
@@ -12,9 +12,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from hint_grpo import prompts
 from hint_grpo.toy import models
-from hint_grpo.toy.lessons import HONEST, make_example
-from hint_grpo.toy.tokenizer import SPECIAL_TOKENS, load_tokenizer
-from hint_grpo.toy.warmup import IGNORED, Phase, collate, train_phase
+from hint_grpo.toy.models import SPECIAL_TOKENS, load_tokenizer
+from hint_grpo.toy.warmup import HONEST, IGNORED, Phase, collate, make_example, train_phase
 from hint_grpo.toy.world import World
 
 FAMILIES = pytest.mark.parametrize("family", models.FAMILIES)

@@ -3,7 +3,7 @@
 Margins are wide: what is measured on 512 tasks stands in the documentation, these are small draws with a fixed seed.
 """
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import pytest
 import torch

@@ -5,9 +5,21 @@ import re
 
 import pytest
 
-from hint_grpo.toy.lessons import Careless, Mix, glance, lopsided, make_example
-from hint_grpo.toy.pictures import BANDS, PAINT, draw
-from hint_grpo.toy.tasks import Fan, Grid, Item, Task, angle_sum, count_rest, count_rows, make_tasks, remainder
+from hint_grpo.toy.tasks import (
+    BANDS,
+    PAINT,
+    Fan,
+    Grid,
+    Item,
+    Task,
+    angle_sum,
+    count_rest,
+    count_rows,
+    draw,
+    make_tasks,
+    remainder,
+)
+from hint_grpo.toy.warmup import Careless, Mix, glance, lopsided, make_example
 
 TASKS = make_tasks("test-of-tasks", 400)
 GRID = Grid((Item("red", "disc"), None, Item("blue", "square"), *[Item("red", "square")] * 2, *[None] * 4))

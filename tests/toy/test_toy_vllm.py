@@ -1,6 +1,6 @@
 """vLLM loads the toy models and says what transformers says: greedy tokens and their log-probabilities, in float32."""
 
-from hint_grpo.stack import inspect_models_in_this_process
+from hint_grpo.machine.stack import inspect_models_in_this_process
 
 import importlib.util
 import json

@@ -1,6 +1,6 @@
 """The world on disk: layout, schema, irregularities, determinism, command line."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 import re

@@ -22,9 +22,9 @@ def make_trainer(world, tmp_path_factory):
     from datasets import Dataset
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
 
-    from hint_grpo.config import HintGRPOConfig
     from hint_grpo.data.dataset import load_training_data
-    from hint_grpo.trainer import HintGRPOTrainer
+    from hint_grpo.training.config import HintGRPOConfig
+    from hint_grpo.training.trainer import HintGRPOTrainer
 
     classes = {"Qwen2.5-VL": Qwen2_5_VLForConditionalGeneration, "Qwen2-VL": Qwen2VLForConditionalGeneration}
 

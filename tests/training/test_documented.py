@@ -1,6 +1,6 @@
 """What the documents list about the trainer and its ledger is what the code has."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 import re
@@ -9,8 +9,8 @@ from pathlib import Path
 from batches import batch_for, correct_from
 from trl import GRPOTrainer
 
-from hint_grpo import ledger
-from hint_grpo.trainer import HintGRPOTrainer
+from hint_grpo.training import ledger
+from hint_grpo.training.trainer import HintGRPOTrainer
 
 
 def section(text: str, title: str) -> str:

@@ -7,11 +7,10 @@ from dataclasses import fields
 
 import pytest
 
-from hint_grpo import command_line
-from hint_grpo.declared_flags import NOT_FLAGS, UNKNOWN, declared_flags
-from hint_grpo.errors import UserError
-from hint_grpo.flag_help import GROUPS, help_lines
-from hint_grpo.flag_tables import INTERVALS, TRUTH, UNUSED, choices
+from hint_grpo.machine.errors import UserError
+from hint_grpo.training import command_line
+from hint_grpo.training.flag_help import GROUPS, help_lines
+from hint_grpo.training.flags import INTERVALS, NOT_FLAGS, TRUTH, UNKNOWN, UNUSED, choices, declared_flags
 
 # Flags -> a part of the line. {tmp}: a new folder.
 MISTAKES = {
@@ -187,7 +186,7 @@ MISTAKES = {
     "--model_name_or_path {tmp}/broken": "is not JSON",
     "--model_name_or_path {tmp}/text": "is not a vision-language model",
     "--model_name_or_path {tmp}/empty": "holds no weights",
-    "--model_name_or_path {tmp}/lora": "python -m hint_grpo.merge",
+    "--model_name_or_path {tmp}/lora": "python -m hint_grpo.training.merge",
     "--model_name_or_path owner/model": "the Hugging Face Hub cannot be reached",
     "--resume_from_checkpoint {tmp}": "no trainer_state.json",
 }
@@ -303,7 +302,7 @@ def test_the_flags_are_those_of_the_dataclasses() -> None:
     """declared_flags reads source text; transformers' own parser reads the classes."""
     from trl import ModelConfig, TrlParser
 
-    from hint_grpo.config import HintGRPOConfig, ScriptArguments
+    from hint_grpo.training.config import HintGRPOConfig, ScriptArguments
 
     classes = (ScriptArguments, HintGRPOConfig, ModelConfig)
     owners = {field.name: one.__name__ for one in classes for field in fields(one) if field.init}
@@ -351,7 +350,7 @@ def test_choices_are_the_libraries() -> None:
 
 
 def test_a_config_built_by_a_program_is_checked_too(folder) -> None:
-    from hint_grpo.config import HintGRPOConfig
+    from hint_grpo.training.config import HintGRPOConfig
 
     for change, words in (
         ({"temperature": 0.0}, "above 0"),

@@ -1,8 +1,8 @@
 import json
 import math
 
-from hint_grpo import ledger
-from hint_grpo.plots import per_step, plot_utilization, running_mean
+from hint_grpo.training import ledger
+from hint_grpo.training.plots import per_step, plot_utilization, running_mean
 
 
 def record(step, level, rewards, num_steps=3, hint_steps=0):

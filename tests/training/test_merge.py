@@ -1,15 +1,15 @@
 """A LoRA adapter merged into its model gives the adapted model's logits, and test_model.py's check takes the folder."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.identity import check_model_folder
-from hint_grpo.merge import merge
+from hint_grpo.evaluation.store import check_model_folder
+from hint_grpo.machine.errors import UserError
+from hint_grpo.training.merge import merge
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import sys
 import pytest
 import yaml
 
-from hint_grpo.declared_flags import declared_flags
-from hint_grpo.model_card import CardFacts, card_text, utilization_of
-from hint_grpo.saved_config import config_text
+from hint_grpo.training.flags import declared_flags
+from hint_grpo.training.model_card import CardFacts, card_text, utilization_of
+from hint_grpo.training.presets import config_text
 
 
 def record(step: int, valid: bool, level0: list[float], level: int, accuracy: list[float]) -> dict[str, object]:
@@ -68,7 +68,7 @@ def test_card_of_an_adapter_of_a_local_model():
     metadata = yaml.safe_load(text.split("---")[1])
     assert metadata["library_name"] == "peft"
     assert "base_model" not in metadata  # the Hub takes only names that it has
-    assert "hint_grpo.merge" in text
+    assert "hint_grpo.training.merge" in text
 
 
 def test_config_holds_what_was_set_and_no_secret():
@@ -117,7 +117,7 @@ def test_a_run_leaves_its_card(run):
 
 
 def test_a_runs_config_reads_back_as_the_same_flags(run):
-    from hint_grpo.command_line import read
+    from hint_grpo.training.command_line import read
 
     out, words = run
     again = read(["--config", str(out / "train_config.yaml")])

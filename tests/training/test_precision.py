@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from hint_grpo import training_run as run
-from hint_grpo.command_line import parse
-from hint_grpo.precision import needs_float32
+from hint_grpo.training import run as run
+from hint_grpo.training.command_line import needs_float32, parse
 
 NEITHER = {"deepspeed": None, "fsdp": None, "use_peft": False}
 

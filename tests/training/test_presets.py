@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from hint_grpo.command_line import parse
-from hint_grpo.config import HintGRPOConfig, ScriptArguments
-from hint_grpo.errors import UserError
-from hint_grpo.presets import PRESETS, overridden, preset_line, preset_values
+from hint_grpo.machine.errors import UserError
+from hint_grpo.training.command_line import parse
+from hint_grpo.training.config import HintGRPOConfig, ScriptArguments
+from hint_grpo.training.presets import PRESETS, overridden, preset_line, preset_values
 
 RELEASED = {
     "steps_file": "llavacot_geometry.jsonl",

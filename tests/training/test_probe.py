@@ -1,14 +1,14 @@
-"""hint_grpo.probe: predictions by hand-computed numbers, and a real run on the toy model."""
+"""hint_grpo.training.probe: predictions by hand-computed numbers, and a real run on the toy model."""
 
 import json
 
 import pytest
 
-from hint_grpo import probe
-from hint_grpo.errors import UserError
-from hint_grpo.evaluation.statistics import wilson_interval
 from hint_grpo.hints import num_hint_steps
-from hint_grpo.probe import ProbedGroup, ProbedPrompt, at_ratio, needed_steps, predict, tried_groups
+from hint_grpo.machine.errors import UserError
+from hint_grpo.statistics import wilson_interval
+from hint_grpo.training import probe
+from hint_grpo.training.probe import ProbedGroup, ProbedPrompt, at_ratio, needed_steps, predict, tried_groups
 
 
 def group(num_steps: int, num_right: int, num_tokens: int = 10) -> ProbedGroup:

@@ -94,7 +94,7 @@ def name_in_memory(name: str) -> str:
 
 def test_checkpoint_loads_in_vllm_with_every_tensor_equal(run):
     pytest.importorskip("vllm")
-    from hint_grpo.stack import inspect_models_in_this_process
+    from hint_grpo.machine.stack import inspect_models_in_this_process
 
     from transformers import AutoModelForImageTextToText
     from vllm import LLM

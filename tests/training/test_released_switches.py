@@ -32,7 +32,7 @@ def test_equal_hints_are_sampled_with_their_own_seed(make_trainer, samples):
 
 
 def test_hint_counts():
-    from hint_grpo.config import HintGRPOConfig
+    from hint_grpo.training.config import HintGRPOConfig
 
     counts = {
         kind: HintGRPOConfig(num_groups=10, hint_counts=kind, use_cpu=True, bf16=False).policy.count(90, 7)

@@ -8,10 +8,10 @@ import torch
 from batches import batch_for, correct_from
 from PIL import Image
 
-from hint_grpo import ledger
-from hint_grpo.health import TrainingStopped
 from hint_grpo.hints import HintPolicy, hint_at_level
 from hint_grpo.prompts import begun_turn
+from hint_grpo.training import ledger
+from hint_grpo.training.monitoring import TrainingStopped
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from hint_grpo.command_line import parse
-from hint_grpo.errors import RankError, UserError, run_main
-from hint_grpo.machine import num_local_processes
+from hint_grpo.machine.errors import RankError, UserError, run_main
+from hint_grpo.machine.hardware import num_local_processes
+from hint_grpo.training.command_line import parse
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_prompts_are_counted_not_completions(flags):
 
 
 def test_the_batch_arithmetic_counts_steps_per_generation_and_iterations(flags):
-    from hint_grpo.training_run import batch_lines
+    from hint_grpo.training.run import batch_lines
 
     def said(**changes):
         return batch_lines(parse(flags(per_device_train_batch_size=3, gradient_accumulation_steps=2, **changes))[1])

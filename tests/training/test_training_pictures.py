@@ -1,6 +1,6 @@
 """Training with --picture_processing qwen_vl_utils: vLLM gets the library's picture, the policy the one that was opened."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import base64
 import io

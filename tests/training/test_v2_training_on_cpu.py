@@ -1,6 +1,6 @@
 """Training on rollouts of vLLM's Model Runner V2, without a GPU (`triton_interpreter`)."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import json
 import subprocess

@@ -1,6 +1,6 @@
 """Real vLLM in the trainer's process: same distribution as the trainer before and after an update, same groups as asked."""
 
-import hint_grpo.stack  # noqa: F401
+import hint_grpo.machine.stack  # noqa: F401
 
 import os
 
@@ -9,10 +9,10 @@ import torch
 from batches import batch_for, correct_from, logp_gap
 from peft import LoraConfig
 
-from hint_grpo.command_line import LORA_TARGETS
-from hint_grpo.health import GapWatch, TrainingStopped
-from hint_grpo.rollout import weights
-from hint_grpo.rollout.weights import forget_prefixes
+from hint_grpo.rollout import vllm_common
+from hint_grpo.rollout.vllm_common import forget_prefixes
+from hint_grpo.training.command_line import LORA_TARGETS
+from hint_grpo.training.monitoring import GapWatch, TrainingStopped
 
 pytest.importorskip("vllm")
 from hint_grpo.rollout.vllm_colocate import threads_kept
@@ -132,7 +132,7 @@ def test_a_request_in_flight_holds_on_to_the_old_prefixes(trainer, monkeypatch):
     """vLLM answers False then, and keeps them."""
     from vllm import SamplingParams
 
-    monkeypatch.setattr(weights, "RESET_PAUSE_S", 0)
+    monkeypatch.setattr(vllm_common, "RESET_PAUSE_S", 0)
     llm = trainer.vllm_generation.llm
     llm.llm_engine.add_request("held", {"prompt_token_ids": [5] * 40}, SamplingParams(max_tokens=8, ignore_eos=True))
     llm.llm_engine.step()
@@ -155,7 +155,7 @@ def test_a_servers_worker_reloads_within_vllms_configuration(trainer, world, mon
         reload(**arguments)
 
     monkeypatch.setattr(worker.model_runner, "reload_weights", look)
-    weights.WeightLoading.load_weights_from(worker, str(world.models["Qwen2.5-VL"]))
+    vllm_common.WeightLoading.load_weights_from(worker, str(world.models["Qwen2.5-VL"]))
     assert seen == [worker.vllm_config]
     trainer.vllm_generation.sync_weights()
 

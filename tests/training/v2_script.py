@@ -1,6 +1,6 @@
 """Run under Triton's interpreter: training with Model Runner V2 in the trainer's process. Writes what it saw as JSON."""
 
-from hint_grpo.stack import inspect_models_in_this_process
+from hint_grpo.machine.stack import inspect_models_in_this_process
 
 import json
 import sys
@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from batches import logp_gap
 from vllm import EngineArgs
 
-from hint_grpo import training_run
-from hint_grpo.command_line import parse
 from hint_grpo.rollout.vllm_colocate import ColocatedVLLM
+from hint_grpo.training import run
+from hint_grpo.training.command_line import parse
 
 
 def uses_v2(model: str, *, sleeps: bool) -> bool:
@@ -26,12 +26,12 @@ def uses_v2(model: str, *, sleeps: bool) -> bool:
 def main(report: Path) -> None:
     script, training, model = parse(sys.argv[2:])
     inspect_models_in_this_process()
-    processor = training_run.load_processor(model, training)
-    dataset, _ = training_run.load_data(script, training, processor)
+    processor = run.load_processor(model, training)
+    dataset, _ = run.load_data(script, training, processor)
     chosen = {
         name: uses_v2(model.model_name_or_path, sleeps=sleeps) for name, sleeps in (("asleep", True), ("awake", False))
     }
-    trainer = training_run.make_trainer(script, training, model, dataset, processor)
+    trainer = run.make_trainer(script, training, model, dataset, processor)
     trainer.judge.accuracy = lambda completions, **_: [float(place % 2 == 0) for place in range(len(completions))]
     trainer.judge.rewards = [trainer.judge.accuracy]
     record, gaps = trainer._record, []

@@ -1,0 +1,67 @@
+"""A user's mistake: one clear line that says what to do, exit code 2 (train_model.py and test_model.py print it)."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+from hint_grpo.machine import interrupts
+
+
+class UserError(Exception):
+    """The user can cure this; `str(error)` is the one line that says how."""
+
+
+class RankError(UserError):
+    """A UserError that one process of a distributed run may meet alone."""
+
+
+def run_main(main: Callable[[], int | None]) -> None:
+    """Runs `main` and exits. A UserError becomes `error: ...` on stderr and exit code 2, Ctrl-C one line and exit code 130.
+    Anything else propagates."""
+    with interrupts.handled():
+        try:
+            code = _run(main)
+        except KeyboardInterrupt:
+            interrupts.end("interrupted")  # inside the block: the echo of the same press may still come
+    sys.exit(code or 0)
+
+
+def _run(main: Callable[[], int | None]) -> int | None:
+    try:
+        return main()
+    except UserError as error:
+        # What all ranks meet is said once a node: another node may lack what the first one has.
+        if isinstance(error, RankError) or os.environ.get("LOCAL_RANK", "0") == "0":
+            rank = int(os.environ.get("RANK", "0"))
+            where = f" (rank {rank})" if rank else ""
+            print(f"error{where}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 2
+    except Exception:
+        if not interrupts.pressed():
+            raise
+        raise KeyboardInterrupt from None  # a consequence of Ctrl-C, such as a lost connection to another rank
+
+
+# ----------------------------------------------------------------------------------------------------
+# The nearest known name to one that is not known: for flags, YAML keys and choices.
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """A name that `name` abbreviates, resembles, or is a part of; None if there is none."""
+    names = sorted(known)
+    name = name.lower().replace("-", "_")
+    begun = [one for one in names if one.startswith(name)]
+    if name and begun:
+        return min(begun, key=len)
+    alike = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if alike:
+        return alike[0]
+    holding = [one for one in names if len(name) > 3 and name in one]
+    return min(holding, key=len) if holding else None
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """`; did you mean --num_groups?`, or nothing."""
+    found = nearest(name, known)
+    return f"; did you mean {prefix}{found}?" if found else ""

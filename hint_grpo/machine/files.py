@@ -1,0 +1,58 @@
+"""One run per output folder at a time: two would write into the same files.
+
+The kernel holds the lock (flock) and releases it when the process ends, even after SIGKILL; no file has to be deleted by hand.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from hint_grpo.machine.errors import UserError
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def only_run_in(output: Path) -> Iterator[None]:
+    """Holds the folder's lock for the time of the block. UserError if it is held already or the folder is not writable."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        file = _open_locked(output / LOCK_FILE)
+    except BlockingIOError:
+        raise UserError(f"another run is writing to {output}: wait for it, or choose another --output_dir") from None
+    except OSError as error:
+        raise UserError(f"--output_dir {output} cannot be written to: {error.strerror}") from None
+    with file:
+        _close_in_children(file)
+        try:
+            yield
+        finally:
+            # Removed before it is released: whoever opened it meanwhile sees that its file is gone, and opens the new one.
+            (output / LOCK_FILE).unlink(missing_ok=True)
+
+
+def _open_locked(path: Path) -> IO[str]:
+    """Opens and locks the file; BlockingIOError if it is locked already."""
+    import fcntl  # not on Windows, where the other modules still import
+
+    while True:
+        file = path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise
+        except OSError as error:  # a network file system that is mounted without locks
+            print(f"warning: {path.parent} is not protected against a second run: {error.strerror}", file=sys.stderr)
+            return file
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()  # its holder removed it between our open and our lock
+
+
+def _close_in_children(file: IO[str]) -> None:
+    """A forked child shares the lock and would hold it after this process was killed."""
+    os.register_at_fork(after_in_child=file.close)

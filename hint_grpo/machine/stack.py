@@ -1,0 +1,99 @@
+"""What must be in place before transformers, torchvision or vLLM are imported. Import this module first.
+
+Its import does the work (once per process), because every one of these is read at the import of another library:
+
+- torchvision's ordinary wheel is built for CUDA. On a CPU-only torch its import fails with "operator torchvision::nms
+  does not exist", and transformers' Qwen processors need it. Declaring the two operators it looks up is enough.
+- vLLM on CPU keeps a core for itself and sizes its cache by the machine; on a small machine both cost more than they give.
+- The engine has to live in this process: the trainer hands it weights, and paired decoding steps it by hand.
+- torchrun gives each process one CPU thread, and the optimizer of ZeRO offload runs on the CPU. libgomp reads
+  OMP_NUM_THREADS when a library brings it in, as DeepSpeed's compiled optimizer may.
+"""
+
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import sys
+import warnings
+
+import torch
+
+from hint_grpo.machine.hardware import available_cores, torchrun_chose_threads
+
+# C++ warnings: on a CPU only vLLM's line on memory binding. With CUDA they matter (NCCL). Read when torch is imported.
+if importlib.metadata.version("torch").endswith("+cpu"):
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+HAS_CUDA = torch.cuda.is_available()
+
+
+def _cure_torchvision() -> None:
+    """Declares torchvision's missing operators, only where torch has no CUDA and the import fails without them."""
+    if torch.version.cuda or importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]  # half-imported
+        for operator in ("nms", "qnms"):
+            torch.library.define(
+                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
+
+
+def _share_the_cores() -> None:
+    """Gives each process of this node an equal share of the cores, unless the user has set OMP_NUM_THREADS."""
+    if torchrun_chose_threads():
+        threads = max(1, len(available_cores()) // int(os.environ["LOCAL_WORLD_SIZE"]))
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
+
+
+def inspect_models_in_this_process() -> None:
+    """Call this before vLLM is given a model.
+
+    vLLM inspects a model class in a new interpreter, so that the calling process stays free of CUDA. On a CPU-only torch that
+    interpreter fails: it lacks the operators declared above. Without CUDA the inspection can as well run here.
+    """
+    if HAS_CUDA:
+        return
+    from vllm.model_executor.models import registry
+
+    assert registry._run_in_subprocess, "another vLLM: it inspects models in another way"
+    registry._run_in_subprocess = lambda inspect: inspect()
+
+
+def _set_defaults(**variables: str) -> None:
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
+_set_defaults(
+    VLLM_ENABLE_V1_MULTIPROCESSING="0",
+    VLLM_NO_USAGE_STATS="1",
+    DO_NOT_TRACK="1",
+    TOKENIZERS_PARALLELISM="false",
+    VLLM_LOGGING_LEVEL="ERROR",
+    TRL_EXPERIMENTAL_SILENCE="1",  # rollout_func may change with TRL; the pinned version is the one tested
+)
+if not HAS_CUDA:
+    _set_defaults(
+        DS_ACCELERATOR="cpu",
+        VLLM_CPU_OMP_THREADS_BIND=",".join(map(str, available_cores())),
+        VLLM_CPU_NUM_OF_RESERVED_CPU="0",
+        VLLM_CPU_KVCACHE_SPACE="1",
+    )
+_share_the_cores()
+_cure_torchvision()
+# vLLM sets up its logging with its engine; what it logs before (no Triton on a CPU) would be printed whatever the level.
+logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
+# Every run of these models: the tokenizer's special tokens are the right ones, and nothing is left to do.
+logging.getLogger("transformers.trainer_utils").addFilter(
+    lambda record: not record.getMessage().startswith("The tokenizer has new PAD/BOS/EOS tokens")
+)
+# Of no use to a user, printed at every collective and every loader.
+warnings.filterwarnings("ignore", category=FutureWarning, message=r"`torch\.distributed")
+warnings.filterwarnings("ignore", category=UserWarning, message="'pin_memory' argument is set as true")

@@ -1,0 +1,1 @@
+"""Training: the command line, the trainer, and everything around its steps."""

@@ -1,0 +1,204 @@
+"""What happens around the steps of a run, as transformers' callbacks: a clean start, logs, stage times, the watchdog."""
+
+import hint_grpo.machine.stack  # noqa: F401
+
+import logging
+import shutil
+import sys
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from accelerate.utils import gather
+from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hint_grpo.training import checkpoints, ledger
+from hint_grpo.training.monitoring import FOLDER, NAMES, Watchdog, warn
+from hint_grpo.training.trainer import HintGRPOTrainer
+
+LOG_NAME = "log.jsonl"
+
+
+class CleanStart(TrainerCallback):
+    """Lines ledger, log and checkpoints up with the step at which training begins; drops a checkpoint never finished."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in (ledger.FILE_NAME, LOG_NAME):
+                ledger.start(folder / name, state.global_step)
+            if aside := checkpoints.put_aside(folder, state.global_step):
+                print(f"checkpoints of an earlier run are in {aside} now", flush=True)
+            shutil.rmtree(checkpoints.unfinished_folder(folder), ignore_errors=True)
+
+
+class LogFile(TrainerCallback):
+    """Appends what is logged to OUTPUT_DIR/log.jsonl as it comes: readable while the run goes on, and after a kill."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and logs:
+            ledger.append(Path(args.output_dir) / LOG_NAME, [{"step": state.global_step, **logs}])
+
+
+class StageTimes(TrainerCallback):
+    """Logs `time/STAGE`, seconds of each step, of the rank that took longest."""
+
+    def __init__(self, trainer: HintGRPOTrainer) -> None:
+        self.trainer = trainer
+        self.update: Any = None
+
+    def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.update = self.trainer.stages("update")
+        self.update.__enter__()
+
+    def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.update.__exit__(None, None, None)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        taken = self.trainer.stages.take()
+        seconds = torch.tensor([[taken[name] for name in NAMES]], device=self.trainer.accelerator.device)
+        slowest = gather(seconds).max(dim=0).values.tolist()
+        for name, value in zip(NAMES, slowest, strict=True):
+            self.trainer._metrics["train"][f"time/{name}"].append(value)
+
+
+class SignalCheck(TrainerCallback):
+    """Warns when no group has been valid for `--warn_without_signal` steps."""
+
+    def __init__(self, trainer: HintGRPOTrainer) -> None:
+        self.watch = trainer.health.signal
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if (warning := self.watch.end_step(state.global_step)) and state.is_world_process_zero:
+            warn(warning)
+
+
+class Watched(TrainerCallback):
+    """Runs a watchdog from the first step to the last."""
+
+    def __init__(self, trainer: HintGRPOTrainer) -> None:
+        accelerator, args = trainer.accelerator, trainer.args
+        self.watchdog = Watchdog(
+            trainer.stages,
+            Path(args.output_dir) / FOLDER,
+            accelerator.process_index,
+            accelerator.num_processes,
+            args.stage_timeout,
+        )
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.watchdog.start()
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        self.watchdog.stop()
+
+
+# ----------------------------------------------------------------------------------------------------
+# What a user watches: one progress bar with the metrics of SHOWN, instead of printed dicts; messages appear above it.
+
+SHOWN = {
+    "loss": "loss",
+    "reward": "reward",
+    "hint/data_utilization": "valid",
+    "hint/mean_level": "level",
+    "hint/never_correct": "never_correct",
+}
+
+
+class AboveBar:
+    """A text stream that takes the bar away for each of its lines and draws it again below."""
+
+    def __init__(self, stream: TextIO, bar: tqdm) -> None:
+        self._stream, self._bar = stream, bar
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        head, newline, tail = (self._line + text).rpartition("\n")
+        self._line = tail
+        if newline:
+            self._put(head + newline)
+        return len(text)
+
+    def close_line(self) -> None:
+        """Writes what has come without an end of line."""
+        if self._line:
+            self._put(self._line + "\n")
+            self._line = ""
+
+    def _put(self, lines: str) -> None:
+        with self._bar.get_lock():
+            self._bar.clear(nolock=True)
+            self._stream.write(lines)
+            self._stream.flush()
+            self._bar.refresh(nolock=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def loggers_streams() -> list[logging.StreamHandler[Any]]:
+    """Every handler of every logger that writes to a stream; libraries keep the one that was there when they set up."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    handlers = {handler for logger in loggers for handler in getattr(logger, "handlers", [])}
+    # Without `stream` in its variables, a handler looks sys.stderr up for each message (logging's last resort).
+    return [handler for handler in handlers if isinstance(handler, logging.StreamHandler) and "stream" in vars(handler)]
+
+
+class ProgressBar(TrainerCallback):
+    """Shows the latest value of each metric in SHOWN; the main process only. `close` it after training, however that ended."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+        self.latest: dict[str, float] = {}
+        self._redirected = ExitStack()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step")
+            self._redirect(self.bar)
+
+    def _redirect(self, bar: tqdm) -> None:
+        above = {stream: AboveBar(stream, bar) for stream in (sys.stdout, sys.stderr)}
+        for handler in loggers_streams():
+            if handler.stream in above:
+                self._redirected.callback(handler.setStream, handler.stream)
+                handler.setStream(above[handler.stream])
+        for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
+            self._redirected.enter_context(redirect(above[stream]))  # type: ignore[type-var]
+            self._redirected.callback(above[stream].close_line)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self.bar is None:
+            return
+        self.latest |= {
+            short: logs[name] for name, short in SHOWN.items() if logs and isinstance(logs.get(name), float)
+        }
+        self.bar.set_postfix({short: f"{value:.3f}" for short, value in self.latest.items()})
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The bar stays as it is, and messages go where they went before it."""
+        self._redirected.close()
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

@@ -1,0 +1,234 @@
+"""How far hints would raise data utilisation on your model and data, measured before any training.
+
+    python -m hint_grpo.training.probe --model_name_or_path MODEL --data_path DATA [flags of train_model.py] [--num_prompts 64]
+
+Samples a group of completions for some prompts at every hint ratio that M = 1 to 4 levels use (0, 1/4, 1/3, 1/2, 2/3, 3/4), by
+the engine, rewards and settings that a training with the same flags would use. From these groups follows, for each M, which group
+the method would train on (paper section 3.2), and so the share of prompts with mixed rewards, S_valid.
+
+Letters: B prompts, G completions per group, M hint levels.
+"""
+
+import hint_grpo.machine.stack  # noqa: F401
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hint_grpo.hints import num_hint_steps
+from hint_grpo.machine.errors import UserError, run_main
+from hint_grpo.statistics import wilson_interval
+
+LEVELS = (1, 2, 3, 4)
+"""The M that are predicted."""
+TWELFTHS = sorted({12 * level // num_levels for num_levels in LEVELS for level in range(num_levels)})
+"""Their hint ratios level / M, in twelfths: every one of them is a whole number."""
+FILE_NAME = "probe.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedGroup:
+    """G completions of one prompt with a hint of `num_steps` steps; `num_tokens` were sampled for them."""
+
+    num_steps: int
+    accuracy_G: tuple[float, ...]
+    num_tokens: int
+
+    @property
+    def num_right(self) -> int:
+        return sum(accuracy == 1.0 for accuracy in self.accuracy_G)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the group gives GRPO a gradient: some completions right and some wrong."""
+        return 0 < self.num_right < len(self.accuracy_G)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedPrompt:
+    """One prompt with L = `num_steps` reasoning steps, and its groups by the number of steps given as a hint."""
+
+    id: str
+    num_steps: int
+    groups: Mapping[int, ProbedGroup]
+
+
+@dataclass(frozen=True, slots=True)
+class RatioResult:
+    """What the prompts give with one share of their reasoning as a hint."""
+
+    ratio: str
+    num_prompts: int
+    right: float
+    """Share of right completions."""
+    solved: float
+    """Share of prompts with at least one right completion."""
+    mixed: float
+    """Share of prompts with right and wrong completions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What Hint-GRPO with M = `num_levels` would train on."""
+
+    num_levels: int
+    utilization: float
+    """S_valid: share of prompts whose chosen group is mixed."""
+    interval: tuple[float, float]
+    """95 % (Wilson), over prompts."""
+    never_correct: float
+    """Share of prompts without a right completion at any level."""
+    tokens_per_prompt: float
+    """Sampled tokens with lazy escalation: the chosen level's and those of the levels below it."""
+
+
+def needed_steps(num_steps: int) -> list[int]:
+    """The hint lengths (in steps) that M = 1 to 4 ask for in a reasoning of `num_steps` steps, each once."""
+    return sorted({num_hint_steps(num_steps, twelfths, 12) for twelfths in TWELFTHS})
+
+
+def at_ratio(prompts: Sequence[ProbedPrompt], twelfths: int) -> RatioResult:
+    """The prompts' groups at the hint ratio `twelfths` / 12. A prompt whose hint does not fit the context is left out."""
+    counts = [num_hint_steps(prompt.num_steps, twelfths, 12) for prompt in prompts]
+    groups = [p.groups[count] for p, count in zip(prompts, counts, strict=True) if count in p.groups]
+    num_completions = sum(len(group.accuracy_G) for group in groups)
+    return RatioResult(
+        ratio={0: "0", 3: "1/4", 4: "1/3", 6: "1/2", 8: "2/3", 9: "3/4"}[twelfths],
+        num_prompts=len(groups),
+        right=sum(group.num_right for group in groups) / max(1, num_completions),
+        solved=sum(group.num_right > 0 for group in groups) / max(1, len(groups)),
+        mixed=sum(group.is_mixed for group in groups) / max(1, len(groups)),
+    )
+
+
+def tried_groups(prompt: ProbedPrompt, num_levels: int) -> list[ProbedGroup]:
+    """The groups that lazy escalation over M levels samples for a prompt, lowest level first; the last one ends it."""
+    counts = dict.fromkeys(num_hint_steps(prompt.num_steps, level, num_levels) for level in range(num_levels))
+    tried = []
+    for count in counts:
+        if count in prompt.groups:
+            tried.append(prompt.groups[count])
+            if tried[-1].num_right:
+                break
+    return tried
+
+
+def predict(prompts: Sequence[ProbedPrompt], num_levels: int) -> Prediction:
+    """S_valid and cost of Hint-GRPO with M = `num_levels`. M = 1 is plain GRPO."""
+    tried_B = [tried_groups(prompt, num_levels) for prompt in prompts]
+    # The method trains on the lowest level with a right completion, else on level 0.
+    chosen_B = [tried[-1] if tried[-1].num_right else tried[0] for tried in tried_B]
+    num_mixed = sum(group.is_mixed for group in chosen_B)
+    return Prediction(
+        num_levels=num_levels,
+        utilization=num_mixed / len(prompts),
+        interval=wilson_interval(num_mixed, len(prompts)),
+        never_correct=sum(not group.num_right for group in chosen_B) / len(prompts),
+        tokens_per_prompt=sum(group.num_tokens for tried in tried_B for group in tried) / len(prompts),
+    )
+
+
+def report(prompts: Sequence[ProbedPrompt], num_generations: int) -> tuple[str, dict[str, Any]]:
+    """(text to print, values for probe.json)."""
+    ratios = [at_ratio(prompts, twelfths) for twelfths in TWELFTHS]
+    predictions = [predict(prompts, num_levels) for num_levels in LEVELS]
+    lines = [
+        f"{len(prompts)} prompts, {num_generations} completions each at every hint ratio",
+        "",
+        "| hint | prompts | right completions | prompts with a right one | mixed groups |",
+        "|---|---|---|---|---|",
+        *(f"| {r.ratio} | {r.num_prompts} | {r.right:.3f} | {r.solved:.3f} | {r.mixed:.3f} |" for r in ratios),
+        "",
+        "| M | predicted utilisation [95 %] | never correct | sampled tokens a prompt |",
+        "|---|---|---|---|",
+    ]
+    for p in predictions:
+        name = f"{p.num_levels} (plain GRPO)" if p.num_levels == 1 else str(p.num_levels)
+        low, high = p.interval
+        lines.append(
+            f"| {name} | {p.utilization:.3f} [{low:.3f}, {high:.3f}] | {p.never_correct:.3f} | {p.tokens_per_prompt:.0f} |"
+        )
+    values = {
+        "num_generations": num_generations,
+        "ratios": [asdict(ratio) for ratio in ratios],
+        "predictions": [asdict(prediction) for prediction in predictions],
+        "prompts": [asdict(prompt) for prompt in prompts],
+    }
+    return "\n".join(lines), values
+
+
+def sample_prompts(trainer: Any, num_prompts: int, seed: int) -> Iterator[ProbedPrompt]:
+    """Samples this process's share of `num_prompts` drawn prompts, a training batch at a time."""
+    from hint_grpo.rollout.escalation import roll_out
+    from hint_grpo.rollout.prompting import usable_turns
+
+    dataset, process = trainer.train_dataset, trainer.accelerator
+    drawn = random.Random(seed).sample(range(len(dataset)), num_prompts)[process.process_index :: process.num_processes]
+    batch_size = trainer.args.prompts_per_device
+    for start in range(0, len(drawn), batch_size):
+        used = [
+            usable_turns(trainer.turn_builder, dataset, dataset[row], index=index, step=0)
+            for index, row in enumerate(drawn[start : start + batch_size])
+        ]
+        rows = [row for row, *_ in used]
+        turns_BH = [
+            [turn for turn in turns if turn.hint.num_steps in needed_steps(len(row["reasoning_steps"]))]
+            for row, turns, *_ in used
+        ]
+        trainer.judge.rows = rows
+        rollouts = roll_out(
+            turns_BH, trainer.backend, trainer.judge_group, num_generations=trainer.num_generations, lazy=False
+        )
+        for row, rollout in zip(rows, rollouts, strict=True):
+            groups = [
+                ProbedGroup(
+                    group.turn.hint.num_steps,
+                    tuple(group.accuracy_G),
+                    sum(len(completion.token_ids) for completion in group.completions),
+                )
+                for group in rollout.groups.values()
+            ]
+            yield ProbedPrompt(row["id"], len(row["reasoning_steps"]), {group.num_steps: group for group in groups})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m hint_grpo.training.probe", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--num_prompts", type=int, default=64, help="prompts to sample (default 64)")
+    parser.add_argument("--probe_seed", type=int, default=0, help="which prompts are drawn (default 0)")
+    options, rest = parser.parse_known_args(arguments)
+    if options.num_prompts < 1:
+        raise UserError(f"--num_prompts {options.num_prompts}: give 1 or more")
+
+    from accelerate.utils import gather_object
+
+    from hint_grpo.training import run as run
+    from hint_grpo.training.command_line import parse
+
+    # Twelfths of the reasoning cover all levels of M = 1 to 4; without the KL term no reference model is loaded.
+    script, training, model = parse(
+        ["--output_dir", "output/probe", *rest, "--hint_policy", "adaptive", "--num_groups", "12", "--beta", "0"]
+    )
+    processor = run.load_processor(model, training)
+    dataset, _ = run.load_data(script, training, processor)
+    num_prompts = min(options.num_prompts, len(dataset))
+    with redirect_stdout(sys.stderr), run.rollout_server(training, model) as server:
+        trainer = run.make_trainer(script, training, model, dataset, processor, server)
+        prompts = gather_object(list(sample_prompts(trainer, num_prompts, options.probe_seed)))
+    if trainer.accelerator.is_main_process:
+        text, values = report(prompts, training.num_generations)
+        folder = Path(training.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE_NAME).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+        print(f"{text}\n\nsaved to {folder / FILE_NAME}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
