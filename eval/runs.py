@@ -4,9 +4,7 @@ A command that this module starts does not outlive it: on Linux it is told to en
 checkpoint) when its parent is gone, however that ended.
 """
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,10 +17,10 @@ from typing import Any, TypeVar
 from hint_grpo.evaluation.pool import Seat, visible_gpus
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.hardware import available_cores
+from hint_grpo.machine.processes import sigterm_when_parent_dies
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG_LINES_SHOWN = 15
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ANYWHERE = Seat()
 SHARDING = ("deepspeed", "fsdp")
 Job = TypeVar("Job")
@@ -67,11 +65,9 @@ def run(command: Sequence[str], log: Path, seat: Seat = ANYWHERE, keep_open: Seq
 
     `keep_open`: file descriptors the command holds for as long as it lives (see `claim`).
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
     def prepare() -> None:  # in the child, ahead of the command
-        if libc is not None:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        sigterm_when_parent_dies()
         if seat.cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, seat.cores)
 

@@ -16,10 +16,10 @@ from typing import Any, Literal, Protocol
 
 from eval.reproduce.recipes import BASE, Flags, Settings, recipe_path, shared_flags
 from eval.runs import ROOT, evaluation_command, flag_words, training_command
-from hint_grpo.evaluation.results import replace_file
 from hint_grpo.evaluation.settings import BLIND, EvaluationSettings
 from hint_grpo.evaluation.summary import Summary, read_summary
 from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.files import replace_file
 from hint_grpo.training.presets import DEFAULT
 
 STATE_FILE = "trainer_state.json"  # train_model.py writes it last of all into its output folder, after the weights

@@ -14,8 +14,9 @@ from pathlib import Path
 from string import ascii_uppercase as LETTERS
 
 from hint_grpo.data.questions import Judging, Question
-from hint_grpo.evaluation.results import Answer, Result, replace_file
+from hint_grpo.evaluation.results import Answer, Result
 from hint_grpo.evaluation.settings import PROTOCOLS
+from hint_grpo.machine.files import replace_file
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.scoring.choices import last_yes_or_no, letters_given, letters_led_to, yes_or_no
 from hint_grpo.scoring.reading import MAX_CHARACTERS, read

@@ -22,6 +22,7 @@ from hint_grpo.evaluation.results import Answer
 from hint_grpo.evaluation.settings import check_processes
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.hardware import available_cores, gpu_names
+from hint_grpo.machine.processes import child_environment
 
 MAX_DEATHS_IN_A_ROW = 3
 LOG_LINES_SHOWN = 15
@@ -234,9 +235,7 @@ def _answered(message: Mapping[str, Any]) -> Answered:
 
 def _environment(seat: Seat) -> dict[str, str]:
     chosen = {} if seat.gpu is None else {"CUDA_VISIBLE_DEVICES": seat.gpu}
-    root = str(Path(__file__).resolve().parents[2])  # so that the package is found from any working directory
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **chosen}
+    return child_environment({"PYTHONUNBUFFERED": "1", **chosen})
 
 
 def _status_name(status: int) -> str:

@@ -9,7 +9,6 @@ Where an answer is not judged by its value alone, the line says how, so that it 
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from hint_grpo.data.questions import BY_VALUE, Judging
 from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.files import replace_file
 
 RESULTS_FILE = "results.jsonl"
 
@@ -100,16 +100,6 @@ def existing_results(path: Path) -> dict[str, Result]:
     if not results:
         raise UserError(f"{path} holds no results: run test_model.py first, or name the folder that it wrote")
     return results
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Writes a file that is, at every moment, either the old one or the whole new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:

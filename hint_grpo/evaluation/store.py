@@ -27,11 +27,11 @@ from hint_grpo.evaluation.results import (
     json_line,
     read_lines,
     read_results,
-    replace_file,
     result_line,
     write_results,
 )
 from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.files import replace_file
 from hint_grpo.prompts import evaluation_messages
 
 # ----------------------------------------------------------------------------------------------------

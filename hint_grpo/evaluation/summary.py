@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hint_grpo.evaluation.results import Result, replace_file
+from hint_grpo.evaluation.results import Result
+from hint_grpo.machine.files import replace_file
 from hint_grpo.statistics import wilson_interval
 
 SUMMARY_FILE = "summary.json"

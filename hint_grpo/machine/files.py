@@ -1,7 +1,4 @@
-"""One run per output folder at a time: two would write into the same files.
-
-The kernel holds the lock (flock) and releases it when the process ends, even after SIGKILL; no file has to be deleted by hand.
-"""
+"""Files that survive kills and other processes: atomic writes, and one run per output folder."""
 
 import os
 import sys
@@ -13,6 +10,30 @@ from typing import IO
 from hint_grpo.machine.errors import UserError
 
 LOCK_FILE = ".lock"
+
+# ----------------------------------------------------------------------------------------------------
+# Atomic writes
+
+
+def replace_file(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Writes a file that is, at every moment, either the old one or the whole new one (text as UTF-8 with "\\n").
+
+    `durable` waits until the content has reached the disk, so that this holds through a power failure too. Processes may write
+    the same path at the same time: the last one wins.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+# ----------------------------------------------------------------------------------------------------
+# One run per output folder: two would write to the same files.
+# The kernel holds the lock (flock) and releases it when the process ends, even after SIGKILL, so no stale lock has to be deleted.
 
 
 @contextmanager
@@ -30,7 +51,7 @@ def only_run_in(output: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # Removed before it is released: whoever opened it meanwhile sees that its file is gone, and opens the new one.
+            # Removed before it is released: a process that opened it meanwhile sees that its file is gone, and opens the new one.
             (output / LOCK_FILE).unlink(missing_ok=True)
 
 

@@ -18,21 +18,26 @@ import requests
 
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.hardware import torchrun_chose_threads
-from hint_grpo.machine.processes import free_port
+from hint_grpo.machine.processes import child_environment, free_port, guarded
 from hint_grpo.rollout.access import TOKEN_VARIABLE, server_session
 
 PROGRESS_S = 10.0
-# torchrun's and accelerate's: the server is no rank of theirs, and its engine must not live in its own process.
-NOT_THE_SERVERS = (
+# Set for a training process by torchrun and accelerate, and by hint_grpo.machine.stack: the server is not a rank, and its engine
+# must not live in the process of the API server.
+TRAINERS_VARIABLES = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME",
     "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_DEEPSPEED", "VLLM_ENABLE_V1_MULTIPROCESSING",
     "VLLM_API_KEY",
 )  # fmt: skip
 
 
-def not_the_servers() -> tuple[str, ...]:
-    """The variables to leave out: also a rank's share of the cores, but not OMP_NUM_THREADS as the user has set it."""
-    return (*NOT_THE_SERVERS, "OMP_NUM_THREADS") if torchrun_chose_threads() else NOT_THE_SERVERS
+def is_the_trainers(name: str) -> bool:
+    """Whether the server must not inherit a variable. OMP_NUM_THREADS is inherited only if the user has set it."""
+    if name == "OMP_NUM_THREADS":
+        return torchrun_chose_threads()
+    if name == "VLLM_LOGGING_LEVEL":
+        return os.environ[name] == "ERROR"  # hint_grpo.machine.stack sets it for vLLM inside a trainer
+    return name in TRAINERS_VARIABLES or name.startswith("TORCHELASTIC")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,21 +84,14 @@ class ServerProcess:
         self.token = secrets.token_hex(32)
         self.log = log
         serve = [sys.executable, "-m", "hint_grpo.rollout.serve", *settings.arguments(port)]
-        environment = {name: value for name, value in os.environ.items() if name not in not_the_servers()}
-        environment = {name: value for name, value in environment.items() if not name.startswith("TORCHELASTIC")}
-        root = str(Path(__file__).parents[2])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        if (
-            environment.get("VLLM_LOGGING_LEVEL") == "ERROR"
-        ):  # what hint_grpo.machine.stack sets for vLLM inside a trainer
-            del environment["VLLM_LOGGING_LEVEL"]
-        environment[TOKEN_VARIABLE] = self.token
+        changes = {TOKEN_VARIABLE: self.token}
         if settings.gpu_ids:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(settings.gpu_ids)
+            changes["CUDA_VISIBLE_DEVICES"] = ",".join(settings.gpu_ids)
+        environment = child_environment(changes, without=is_the_trainers)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hint_grpo.machine.processes", str(os.getpid()), *serve],
+                guarded(serve),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -13,10 +13,10 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from hint_grpo.machine.errors import RankError
+from hint_grpo.machine.processes import child_environment
 from hint_grpo.scoring.worker import WALL_LIMIT_S, Deadline, receive, send
 
 # ----------------------------------------------------------------------------------------------------
@@ -71,7 +71,6 @@ _START_LIMIT_S = 120.0
 # What a worker may take beyond a comparison's limit to notice it and to say so.
 _GRACE_S = 1.0
 _MAX_IDLE = 4
-_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 class WorkerFailure(Exception):
@@ -91,9 +90,8 @@ class Worker:
 
     def __init__(self) -> None:
         self._sock, theirs = socket.socketpair()
-        paths = [str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
         # The hash seed fixes sympy's ordering, so that a verdict does not depend on the process that gave it.
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONHASHSEED": "0"}
+        env = child_environment({"PYTHONHASHSEED": "0"})
         command = [sys.executable, "-P", "-m", "hint_grpo.scoring.worker", str(theirs.fileno()), str(os.getpid())]
         with theirs:
             self._process = subprocess.Popen(

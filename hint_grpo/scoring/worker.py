@@ -20,6 +20,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from hint_grpo.machine.processes import is_parent
+
 # ----------------------------------------------------------------------------------------------------
 # Messages between the checker and its worker processes: a length, then JSON, over a socket.
 
@@ -126,7 +128,7 @@ def _outcome(child: int, parent_pid: int, at_work: mmap.mmap) -> str | None:
     seen, since, cpu_before = 0, 0.0, 0.0
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
         signal.sigtimedwait({signal.SIGCHLD}, _CHECK_S)
-        if os.getppid() != parent_pid:
+        if not is_parent(parent_pid):
             os.kill(child, signal.SIGKILL)
             return None
         number, now = _number(at_work), time.monotonic()
@@ -177,7 +179,7 @@ def _request_waits(sock: socket.socket, worker_pid: int) -> bool:
 
     A forked sibling of the parent may hold its end open, so the closed connection alone would not tell.
     """
-    while os.getppid() == worker_pid:
+    while is_parent(worker_pid):
         sock.settimeout(_CHECK_S)
         with contextlib.suppress(TimeoutError):
             return bool(sock.recv(1, socket.MSG_PEEK))

@@ -10,11 +10,11 @@ computed from records alone, so that a figure can be made again from the file.
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hint_grpo.machine.files import replace_file
 from hint_grpo.rollout.types import Group, Rollout
 
 Record = dict[str, Any]
@@ -120,6 +120,4 @@ def start(path: Path, step: int) -> None:
             continue
         if record["step"] <= step:
             kept.append(line)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(temporary, path)
+    replace_file(path, "".join(line + "\n" for line in kept))

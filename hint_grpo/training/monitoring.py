@@ -6,7 +6,6 @@ import contextlib
 import faulthandler
 import json
 import math
-import os
 import signal
 import sys
 import threading
@@ -23,6 +22,7 @@ from accelerate.utils import gather
 from transformers import TrainerCallback
 
 from hint_grpo.machine import interrupts
+from hint_grpo.machine.files import replace_file
 from hint_grpo.training.ledger import Record, never_correct
 
 # ----------------------------------------------------------------------------------------------------
@@ -156,9 +156,7 @@ class Watchdog:
         now = time.time()
         entered = now - (time.monotonic() - self.stages.since)
         sign = Sign(self.rank, self.stages.name, self.stages.num_changes, entered, now)
-        temporary = self._file(self.rank).with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(sign)))
-        os.replace(temporary, self._file(self.rank))
+        replace_file(self._file(self.rank), json.dumps(asdict(sign)), durable=False)
 
     def _look(self) -> None:
         signs = [sign for rank in range(self.num_ranks) if (sign := self._read(rank))]

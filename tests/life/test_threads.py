@@ -15,8 +15,8 @@ import hint_grpo.machine.hardware
 hint_grpo.machine.hardware.available_cores = lambda: list(range(8))
 import hint_grpo.machine.stack
 import torch
-from hint_grpo.rollout.server_process import not_the_servers
-print(f"{torch.get_num_threads()} {os.environ['OMP_NUM_THREADS']} {'OMP_NUM_THREADS' in not_the_servers()};", end="")
+from hint_grpo.rollout.server_process import is_the_trainers
+print(f"{torch.get_num_threads()} {os.environ['OMP_NUM_THREADS']} {is_the_trainers('OMP_NUM_THREADS')};", end="")
 """
 
 

@@ -6,7 +6,6 @@ here (no picture, a shifted copy): left out and counted.
 """
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from hint_grpo.data.questions import Question
 from hint_grpo.evaluation.datasets.adapter import Adapter, Row, asked_by, row_id
 from hint_grpo.hub import check_network, stay_offline
 from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.files import replace_file
 
 # ----------------------------------------------------------------------------------------------------
 # The rows of a benchmark: from a local copy (`save_to_disk`, or the Hub's parquet files), or from the Hub.
@@ -147,9 +147,7 @@ def write_picture(cell: Any, folder: Path) -> Path:
     file = folder / f"{hashlib.sha256(content).hexdigest()[:24]}{suffix}"
     if not file.is_file() or file.stat().st_size != len(content):
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        temporary.write_bytes(content)
-        os.replace(temporary, file)
+        replace_file(file, content, durable=False)
     return file
 
 
