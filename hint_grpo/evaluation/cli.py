@@ -19,7 +19,7 @@ from hint_grpo.evaluation.settings import (
 from hint_grpo.hub import check_model_files, download_model, find_model, is_folder
 from hint_grpo.machine.errors import UserError, did_you_mean
 from hint_grpo.machine.hardware import check_gpus, count_gpus
-from hint_grpo.training.flag_checks import check_output
+from hint_grpo.machine.output_folder import check_output
 
 DESCRIPTION = "Evaluate a model on GeoQA, any question file of its form, or a benchmark, with text-bias calibration."
 EPILOG = """\

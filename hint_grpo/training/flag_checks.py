@@ -9,13 +9,13 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from hint_grpo.machine.errors import UserError, did_you_mean
 from hint_grpo.machine.hardware import count_gpus, under_torchrun
+from hint_grpo.machine.output_folder import check_output
 from hint_grpo.scoring.rewards import REWARD_NAMES
 from hint_grpo.training.flags import HALF, INTERVALS, OPTIMIZER_PACKAGES, TRACKERS, UNUSED, choices
 
@@ -222,19 +222,6 @@ def check_trackers(report_to: Any) -> None:
         if name not in ("none", "all", "kubeflow"):
             module, package = TRACKERS.get(name, (name, name))
             _needs(f"--report_to {name}", module, package)
-
-
-def check_output(output_dir: str | None) -> None:
-    """`--output_dir` can be made and written to. Leaves no trace."""
-    path = Path(output_dir or "trainer_output").expanduser().absolute()
-    existing = next(one for one in (path, *path.parents) if one.exists() or one.is_symlink())
-    if not existing.is_dir():
-        raise UserError(f"--output_dir {output_dir}: {existing} is a file; give a folder")
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise UserError(f"--output_dir {output_dir}: cannot write to {existing} ({error.strerror})") from error
 
 
 def check_script(values: Values) -> None:
