@@ -17,15 +17,15 @@ from statistics import mean
 from eval.reproduce.recipes import TOY_SETTINGS, read_settings
 from eval.runs import (
     ROOT,
-    each_on_a_seat,
+    each_on_a_slot,
     evaluation_command,
     flag_words,
     run,
-    small_seats,
+    small_slots,
     toy_world_command,
     training_command,
 )
-from hint_grpo.evaluation.pool import Seat
+from hint_grpo.evaluation.pool import WorkerSlot
 from hint_grpo.machine.errors import run_main
 from hint_grpo.training import ledger
 
@@ -36,10 +36,10 @@ LEVEL_0_TASKS = 96  # 4 completions each
 
 
 def train_all(world: Path, out: Path, steps: int) -> None:
-    """Six runs, as many at a time as there are seats (GPUs, or CPU cores)."""
+    """Six runs, as many at a time as there are slots (GPUs, or CPU cores)."""
     shared = read_settings(TOY_SETTINGS).training
 
-    def train(job: tuple[str, int], seat: Seat) -> None:
+    def train(job: tuple[str, int], slot: WorkerSlot) -> None:
         policy, seed = job
         flags = {
             "model_name_or_path": start_model(world),
@@ -55,14 +55,14 @@ def train_all(world: Path, out: Path, steps: int) -> None:
             "output_dir": out / f"{policy}-{seed}",
         }
         start = time.time()
-        run(training_command(flags), out / "logs" / f"{policy}-{seed}.txt", seat)
+        run(training_command(flags), out / "logs" / f"{policy}-{seed}.txt", slot)
         print(f"  {POLICIES[policy]}, seed {seed}: {steps} steps in {time.time() - start:.0f} s", flush=True)
 
-    each_on_a_seat(train, [(policy, seed) for seed in SEEDS for policy in POLICIES], small_seats())
+    each_on_a_slot(train, [(policy, seed) for seed in SEEDS for policy in POLICIES], small_slots())
 
 
 def after_training(world: Path, out: Path) -> None:
-    """Level 0 of the starting model and of every run, and the evaluation of one; as many at a time as there are seats."""
+    """Level 0 of the starting model and of every run, and the evaluation of one; as many at a time as there are slots."""
     models = [start_model(world), *(out / f"{policy}-{seed}" for seed in SEEDS for policy in POLICIES)]
     common = {
         "model_path": out / f"adaptive-{SEEDS[0]}",
@@ -81,10 +81,10 @@ def after_training(world: Path, out: Path) -> None:
         flags = flag_words({"num_tasks": LEVEL_0_TASKS, "level_0": out / f"level_0-{number}.json"})
         commands[f"level_0-{number}"] = [sys.executable, "-m", "hint_grpo.toy.measure", *map(str, part), *flags]
 
-    def run_one(name: str, seat: Seat) -> None:
-        run(commands[name], out / "logs" / f"{name}.txt", seat)
+    def run_one(name: str, slot: WorkerSlot) -> None:
+        run(commands[name], out / "logs" / f"{name}.txt", slot)
 
-    each_on_a_seat(run_one, sorted(commands, reverse=True), small_seats())  # the longest first
+    each_on_a_slot(run_one, sorted(commands, reverse=True), small_slots())  # the longest first
 
 
 def start_model(world: Path) -> Path:

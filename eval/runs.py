@@ -14,14 +14,14 @@ from pathlib import Path
 from queue import Queue
 from typing import Any, TypeVar
 
-from hint_grpo.evaluation.pool import Seat, visible_gpus
+from hint_grpo.evaluation.pool import WorkerSlot, visible_gpus
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.hardware import available_cores
 from hint_grpo.machine.processes import sigterm_when_parent_dies
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG_LINES_SHOWN = 15
-ANYWHERE = Seat()
+ANYWHERE = WorkerSlot()
 SHARDING = ("deepspeed", "fsdp")
 Job = TypeVar("Job")
 
@@ -55,25 +55,25 @@ def toy_world_command(folder: Path, num_test: int | None = None) -> list[str]:
     return [sys.executable, "-m", "hint_grpo.toy", str(folder), *flag_words({"num_test": num_test})]
 
 
-def small_seats() -> list[Seat]:
+def small_slots() -> list[WorkerSlot]:
     """For toy models: the GPUs, one for each, or without a GPU the cores (a model this small is too small to share out)."""
-    return [Seat(gpu=gpu) for gpu in visible_gpus()] or [Seat(cores=(core,)) for core in available_cores()]
+    return [WorkerSlot(gpu=gpu) for gpu in visible_gpus()] or [WorkerSlot(cores=(core,)) for core in available_cores()]
 
 
-def run(command: Sequence[str], log: Path, seat: Seat = ANYWHERE, keep_open: Sequence[int] = ()) -> None:
-    """Runs a command of the project with its output at the end of `log`, on its seat: a GPU, or cores with a thread each.
+def run(command: Sequence[str], log: Path, slot: WorkerSlot = ANYWHERE, keep_open: Sequence[int] = ()) -> None:
+    """Runs a command of the project with its output at the end of `log`, on its slot: a GPU, or cores with a thread each.
 
     `keep_open`: file descriptors the command holds for as long as it lives (see `claim`).
     """
 
     def prepare() -> None:  # in the child, ahead of the command
         sigterm_when_parent_dies()
-        if seat.cores and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, seat.cores)
+        if slot.cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, slot.cores)
 
     log.parent.mkdir(parents=True, exist_ok=True)
-    threads = {"OMP_NUM_THREADS": str(len(seat.cores))} if seat.cores else {}
-    gpu = {"CUDA_VISIBLE_DEVICES": seat.gpu} if seat.gpu is not None else {}
+    threads = {"OMP_NUM_THREADS": str(len(slot.cores))} if slot.cores else {}
+    gpu = {"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu is not None else {}
     with log.open("a") as file:
         done = subprocess.run(
             command,
@@ -90,23 +90,23 @@ def run(command: Sequence[str], log: Path, seat: Seat = ANYWHERE, keep_open: Seq
         raise UserError(f"{log.stem} failed (exit code {done.returncode}); its whole output is in {log}")
 
 
-def each_on_a_seat(work: Callable[[Job, Seat], None], jobs: Sequence[Job], seats: Sequence[Seat]) -> None:
-    """`work(job, seat)` for every job, in order, as many at a time as there are seats.
+def each_on_a_slot(work: Callable[[Job, WorkerSlot], None], jobs: Sequence[Job], slots: Sequence[WorkerSlot]) -> None:
+    """`work(job, slot)` for every job, in order, as many at a time as there are slots.
 
     The first exception, Ctrl-C included, keeps jobs that have not begun from beginning, and is raised.
     """
-    free: Queue[Seat] = Queue()
-    for seat in seats:
-        free.put(seat)
+    free: Queue[WorkerSlot] = Queue()
+    for slot in slots:
+        free.put(slot)
 
     def take(job: Job) -> None:
-        seat = free.get()
+        slot = free.get()
         try:
-            work(job, seat)
+            work(job, slot)
         finally:
-            free.put(seat)
+            free.put(slot)
 
-    with ThreadPoolExecutor(len(seats)) as pool:
+    with ThreadPoolExecutor(len(slots)) as pool:
         futures = [pool.submit(take, job) for job in jobs]
         try:
             for future in futures:

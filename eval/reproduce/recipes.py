@@ -24,11 +24,11 @@ Flags = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all runs share. `one_seat_each`: as many at a time as there are GPUs, or CPU cores, each on one."""
+    """What all runs share. `one_slot_each`: as many at a time as there are GPUs, or CPU cores, each on one."""
 
     training: Flags = field(default_factory=dict)
     evaluation: Flags = field(default_factory=dict)
-    one_seat_each: bool = False
+    one_slot_each: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def read_settings(path: Path) -> Settings:
     try:
         return Settings(**_mapping(path))
     except TypeError as error:
-        raise UserError(f"{path} holds another key than training, evaluation, one_seat_each: {error}") from error
+        raise UserError(f"{path} holds another key than training, evaluation, one_slot_each: {error}") from error
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -110,7 +110,7 @@ class Training:
             flags,
             recipe=recipe,
             num_processes=self.experiment.num_processes,
-            torchrun=not self.experiment.settings.one_seat_each,
+            torchrun=not self.experiment.settings.one_slot_each,
         )
 
     def check_settings(self) -> None:

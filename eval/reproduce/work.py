@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from eval.reproduce.plan import Need, steps
 from eval.reproduce.steps import Experiment, Step
-from eval.runs import ANYWHERE, claim, each_on_a_seat, run, small_seats, toy_world_command
-from hint_grpo.evaluation.pool import Seat
+from eval.runs import ANYWHERE, claim, each_on_a_slot, run, small_slots, toy_world_command
+from hint_grpo.evaluation.pool import WorkerSlot
 from hint_grpo.machine.errors import UserError
 
 TOY_QUESTIONS = 200
@@ -57,20 +57,20 @@ def carry_out(plan: Sequence[Need], experiment: Experiment) -> dict[str, str]:
     """Walks every chain to its end, as many at a time as the settings say; the runs that failed, with the reason."""
     failed: dict[str, str] = {}
 
-    def walk(need: Need, seat: Seat) -> None:
+    def walk(need: Need, slot: WorkerSlot) -> None:
         with claim(experiment.output_dir / "claims" / need.run) as claimed:
             try:
                 for step in steps(need, experiment):
-                    _take(step, experiment, seat, claimed)
+                    _take(step, experiment, slot, claimed)
             except UserError as error:  # the other runs go on
                 failed[need.run] = str(error)
                 print(f"{need.run}: {error}", file=sys.stderr, flush=True)
 
-    each_on_a_seat(walk, plan, small_seats() if experiment.settings.one_seat_each else [ANYWHERE])
+    each_on_a_slot(walk, plan, small_slots() if experiment.settings.one_slot_each else [ANYWHERE])
     return failed
 
 
-def _take(step: Step, experiment: Experiment, seat: Seat, claimed: int) -> None:
+def _take(step: Step, experiment: Experiment, slot: WorkerSlot, claimed: int) -> None:
     state = step.state()
     if state == "finished":
         return
@@ -79,7 +79,7 @@ def _take(step: Step, experiment: Experiment, seat: Seat, claimed: int) -> None:
     )  # one write: threads print
     start = time.time()
     step.begin()
-    run(step.command(), experiment.log(step.name), seat, keep_open=[claimed])
+    run(step.command(), experiment.log(step.name), slot, keep_open=[claimed])
     if step.state() != "finished":  # a training ends well, and early, when a signal told it to stop
         raise UserError(f"{step.name} ended early; the same command goes on ({experiment.log(step.name)})")
     print(f"{step.name}: done in {time.time() - start:.0f} s\n", end="", flush=True)

@@ -1,10 +1,10 @@
 """When a question may enter the vLLM engine: only when all of its requests fit whole. Pure, no vLLM.
 
-vLLM schedules requests, not pairs. With an odd number of seats, a token budget smaller than what is waiting, or a
+vLLM schedules requests, not pairs. With an odd number of slots (max_num_seqs), a token budget smaller than what is waiting, or a
 full cache it runs one request of a pair and holds back or throws out the other, and the two fall out of step. So a
 question is handed to the engine only when vLLM can have no reason to do that:
 
-    seats     rows in flight + its rows                                             <= max_num_seqs
+    slots     rows in flight + its rows                                             <= max_num_seqs
     tokens    rows in flight + prompt tokens of all questions admitted this step    <= max_num_batched_tokens
     cache     blocks at full length of all questions in flight                      <= blocks of the cache
 

@@ -47,7 +47,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class WorkerSlot:
     """Where a process runs: a GPU (its entry in CUDA_VISIBLE_DEVICES), or a set of CPU cores, or neither chosen."""
 
     gpu: str | None = None
@@ -78,8 +78,8 @@ class DecodingFailed(RuntimeError):
 class _Process:
     """A running worker, its unfinished (id, scale) pairs, and the line-wise pipe to it."""
 
-    def __init__(self, seat: Seat, loading: Mapping[str, Any], log_path: Path) -> None:
-        self.seat, self.log_path = seat, log_path
+    def __init__(self, slot: WorkerSlot, loading: Mapping[str, Any], log_path: Path) -> None:
+        self.slot, self.log_path = slot, log_path
         self.tasks: dict[str, DecodeRequest] = {}
         self.unanswered: set[tuple[str, float]] = set()
         self._buffer = b""
@@ -89,13 +89,13 @@ class _Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=_environment(seat),
+                env=_environment(slot),
             )
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._stdin, self.stdout = self._popen.stdin, self._popen.stdout
         os.set_blocking(self.stdout.fileno(), False)
-        self._send({**loading, "cores": seat.cores})
+        self._send({**loading, "cores": slot.cores})
 
     def assign(self, tasks: Sequence[Task]) -> None:
         """Sends the tasks as one job per scale; to be called when the process is ready (it then reads at once)."""
@@ -145,16 +145,18 @@ class _Process:
 
 
 class Pool:
-    """Runs tasks on one process per seat. Use as a context manager: leaving it ends every process."""
+    """Runs tasks on one process per slot. Use as a context manager: leaving it ends every process."""
 
-    def __init__(self, seats: Sequence[Seat], loading: Mapping[str, Any], log_folder: Path, chunks: ChunkSizes) -> None:
+    def __init__(
+        self, slots: Sequence[WorkerSlot], loading: Mapping[str, Any], log_folder: Path, chunks: ChunkSizes
+    ) -> None:
         self._loading, self._log_folder, self._chunks = loading, log_folder, chunks
         self._selector = selectors.DefaultSelector()
         self._processes: list[_Process] = []
         self._idle: list[_Process] = []
         self._pending: deque[Task] = deque()
         self._deaths_in_a_row = 0
-        self._seats = seats
+        self._slots = slots
 
     def __enter__(self) -> "Pool":
         return self
@@ -167,16 +169,16 @@ class Pool:
     def run(self, tasks: Sequence[Task]) -> Iterator[Answered]:
         """Yields every answer as it arrives; each (question, scale) once."""
         self._pending = deque(tasks)
-        for seat in self._seats[: len(tasks)]:
-            self._start(seat)
+        for slot in self._slots[: len(tasks)]:
+            self._start(slot)
         while self._pending or any(process.unanswered for process in self._processes):
             self._hand_out()
             for process in self._with_news():
                 yield from self._listen(process)
 
-    def _start(self, seat: Seat) -> None:
-        number = self._seats.index(seat)
-        process = _Process(seat, self._loading, self._log_folder / f"worker-{number}.log")
+    def _start(self, slot: WorkerSlot) -> None:
+        number = self._slots.index(slot)
+        process = _Process(slot, self._loading, self._log_folder / f"worker-{number}.log")
         self._processes.append(process)
         self._selector.register(process.stdout, selectors.EVENT_READ, process)
 
@@ -214,7 +216,7 @@ class Pool:
                 yield _answered(message)
 
     def _bury(self, process: _Process) -> None:
-        """A process died: its unanswered questions go first in the queue, and a new process takes its seat."""
+        """A process died: its unanswered questions go first in the queue, and a new process takes its slot."""
         self._pending.extendleft(reversed(process.remaining()))
         status = self._remove(process)
         self._deaths_in_a_row += 1
@@ -225,7 +227,7 @@ class Pool:
             )
         if self._pending:
             print(f"a decoding process ended with {_status_name(status)}: starting it again", file=sys.stderr)
-            self._start(process.seat)
+            self._start(process.slot)
 
 
 def _answered(message: Mapping[str, Any]) -> Answered:
@@ -233,8 +235,8 @@ def _answered(message: Mapping[str, Any]) -> Answered:
     return Answered(message["id"], message["scale"], answer, message["seconds"])
 
 
-def _environment(seat: Seat) -> dict[str, str]:
-    chosen = {} if seat.gpu is None else {"CUDA_VISIBLE_DEVICES": seat.gpu}
+def _environment(slot: WorkerSlot) -> dict[str, str]:
+    chosen = {} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}
     return child_environment({"PYTHONUNBUFFERED": "1", **chosen})
 
 
@@ -252,13 +254,13 @@ def _last_lines(path: Path) -> str:
 # Where the decoding processes run: one per GPU, or on the CPU one process (or --num_processes).
 
 
-def choose_seats(gpu_ids: Sequence[int] | None, num_processes: int | None = None) -> list[Seat]:
+def choose_slots(gpu_ids: Sequence[int] | None, num_processes: int | None = None) -> list[WorkerSlot]:
     """All visible GPUs, or those of --gpu_ids; without a GPU, `num_processes` CPU processes (default: one)."""
     gpus = visible_gpus()
     check_processes(gpu_ids, num_processes, len(gpus))
     if not gpus:
-        return cpu_seats(num_processes or 1)
-    return [Seat(gpu=gpus[gpu]) for gpu in (gpu_ids or range(len(gpus)))]
+        return cpu_slots(num_processes or 1)
+    return [WorkerSlot(gpu=gpus[gpu]) for gpu in (gpu_ids or range(len(gpus)))]
 
 
 @cache
@@ -269,9 +271,9 @@ def visible_gpus() -> tuple[str, ...]:
     return gpu_names(torch.cuda.device_count())
 
 
-def cpu_seats(count: int) -> list[Seat]:
+def cpu_slots(count: int) -> list[WorkerSlot]:
     """`count` processes that share the cores evenly; one process, or more processes than cores, are left unbound."""
     cores = available_cores()
     if count == 1 or len(cores) < count:
-        return [Seat() for _ in range(count)]
-    return [Seat(cores=tuple(cores[number::count])) for number in range(count)]
+        return [WorkerSlot() for _ in range(count)]
+    return [WorkerSlot(cores=tuple(cores[number::count])) for number in range(count)]

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from hint_grpo.calibration.decoder import DecodeRequest, choose_backend, choose_dtype_name
 from hint_grpo.data.questions import Question
 from hint_grpo.evaluation.judging import scored, write_completions
-from hint_grpo.evaluation.pool import Answered, ChunkSizes, Pool, Task, choose_seats, visible_gpus
+from hint_grpo.evaluation.pool import Answered, ChunkSizes, Pool, Task, choose_slots, visible_gpus
 from hint_grpo.evaluation.questions import usable_questions
 from hint_grpo.evaluation.report import draw_scales
 from hint_grpo.evaluation.results import Result
@@ -235,19 +235,19 @@ def _decode(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: S
     tasks = _tasks(settings, runs, questions)
     if not tasks:
         return 0
-    seats = choose_seats(settings.gpu_ids, settings.num_processes)[: len(tasks)]
+    slots = choose_slots(settings.gpu_ids, settings.num_processes)[: len(tasks)]
     logs = settings.output / "worker-*.log"
     start_answer_checker()  # it is ready when the model is, so the first answers need not wait for it
-    print(f"loading {settings.model_path} in {len(seats)} process(es), log: {logs}", file=sys.stderr)
+    print(f"loading {settings.model_path} in {len(slots)} process(es), log: {logs}", file=sys.stderr)
     by_scale = {run.scale: run for run in runs}
     earlier = [(run.scale, result) for run in runs for result in run.results.values()]
     with (
-        Pool(seats, _loading(settings, runs[0]), settings.output, _chunks(settings)) as pool,
+        Pool(slots, _loading(settings, runs[0]), settings.output, _chunks(settings)) as pool,
         Progress(len(questions) * len(runs), earlier, shown=shown) as progress,
     ):
         for answered in pool.run(tasks):
             progress.add(answered.scale, by_scale[answered.scale].take(answered))
-    return len(seats)
+    return len(slots)
 
 
 def _tasks(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: Sequence[Question]) -> list[Task]:

@@ -12,7 +12,7 @@ def test_demand_counts_rows_tokens_and_blocks_at_full_length() -> None:
     assert demand([98], max_new_tokens=30, block_size=16) == Demand(rows=1, prompt_tokens=98, blocks=8)
 
 
-def test_an_odd_seat_stays_empty() -> None:
+def test_an_odd_slot_stays_empty() -> None:
     admission = Admission(Capacity(max_num_seqs=5, max_num_batched_tokens=1000, num_blocks=1000, block_size=16))
     pair = Demand(rows=2, prompt_tokens=10, blocks=1)
     admission.start_step()

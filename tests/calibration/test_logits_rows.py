@@ -19,7 +19,7 @@ from hint_grpo.calibration.rows import CONFIG_KEY, Branch, plan_rows
 from hint_grpo.calibration.rules import GreedyRules
 from hint_grpo.calibration.vllm_v1 import PairedLogitsV1
 
-VOCABULARY, SEATS = 50, 8
+VOCABULARY, SLOTS = 50, 8
 RULES = GreedyRules(eos_ids=(1,), repetition_penalty=1.3, suppressed_ids=(40, 41))
 CPU = torch.device("cpu")
 PROMPTS = {"image": [3, 4, 5, 5, 9], "text": [3, 4, 9], "alone": [3, 7, 9]}
@@ -28,7 +28,7 @@ PROMPTS = {"image": [3, 4, 5, 5, 9], "text": [3, 4, 9], "alone": [3, 7, 9]}
 def vllm_config(rules: GreedyRules = RULES) -> SimpleNamespace:
     return SimpleNamespace(
         additional_config={CONFIG_KEY: rules.as_dict()},
-        scheduler_config=SimpleNamespace(max_num_seqs=SEATS),
+        scheduler_config=SimpleNamespace(max_num_seqs=SLOTS),
         model_config=SimpleNamespace(get_vocab_size=lambda: VOCABULARY),
     )
 
@@ -104,13 +104,13 @@ def test_v1_follows_rows_that_come_go_and_move() -> None:
     assert torch.equal(chosen[0], expected_row(logits[0], logits[0], 0.0, [*PROMPTS["alone"], 12]))
 
 
-def test_v1_seats_are_enough_however_long_requests_come_and_go() -> None:
+def test_v1_slots_are_enough_however_long_requests_come_and_go() -> None:
     processor = PairedLogitsV1(vllm_config(), CPU, is_pin_memory=False)
-    for step in range(3 * SEATS):
-        row, prompt = step % SEATS, [step % VOCABULARY]
+    for step in range(3 * SLOTS):
+        row, prompt = step % SLOTS, [step % VOCABULARY]
         added = [(row, sampling(Branch(str(step), "alone")), prompt, [])]
-        processor.update_state(BatchUpdate(batch_size=SEATS, removed=[], added=added, moved=[]))
-        logits = random_logits(min(step + 1, SEATS), seed=step)
+        processor.update_state(BatchUpdate(batch_size=SLOTS, removed=[], added=added, moved=[]))
+        logits = random_logits(min(step + 1, SLOTS), seed=step)
         chosen = processor.apply(logits.clone())
         assert torch.equal(chosen[row], expected_row(logits[row], logits[row], 0.0, prompt))
 
@@ -128,15 +128,15 @@ class SlotStates:
     """The model runner's per-slot buffers, on the CPU: what LogitsProcRequestState holds."""
 
     def __init__(self) -> None:
-        self.tokens = torch.zeros(SEATS, 64, dtype=torch.int32)
-        self.prefill = np.zeros(SEATS, dtype=np.int32)
+        self.tokens = torch.zeros(SLOTS, 64, dtype=torch.int32)
+        self.prefill = np.zeros(SLOTS, dtype=np.int32)
 
     def state(self):
         from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcRequestState
 
         return LogitsProcRequestState(
             device=CPU,
-            max_num_reqs=SEATS,
+            max_num_reqs=SLOTS,
             vocab_size=VOCABULARY,
             all_token_ids=SimpleNamespace(gpu=self.tokens),
             prompt_len=SimpleNamespace(np=self.prefill),

@@ -14,7 +14,7 @@ from hint_grpo.calibration.decoder import Completion
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow
-# Few seats and an odd number of them, a budget of hardly more than one pair, room for three pairs: all at once.
+# Few slots and an odd number of them, a budget of hardly more than one pair, room for three pairs: all at once.
 HOSTILE = {
     "max_num_seqs": 7,
     "max_num_batched_tokens": 280,

@@ -10,7 +10,7 @@ from hint_grpo.calibration.load import load_decoder
 from hint_grpo.calibration.vllm import VllmDecoder
 
 HOSTILE = {
-    "odd seats": {"max_num_seqs": 7},
+    "odd number of slots": {"max_num_seqs": 7},
     "tiny budget": {"max_num_seqs": 64, "max_num_batched_tokens": 280},
     "three pairs": {"max_num_seqs": 64, "max_model_len": 320, "block_size": 32, "num_gpu_blocks_override": 3 * 10 + 1},
     "all at once": {

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hint_grpo.evaluation import pool
-from hint_grpo.evaluation.pool import ChunkSizes, Seat
+from hint_grpo.evaluation.pool import ChunkSizes, WorkerSlot
 from hint_grpo.machine.errors import UserError
 
 
@@ -40,20 +40,20 @@ def test_gpu_ids_count_among_the_visible_gpus(
     monkeypatch: pytest.MonkeyPatch, gpu_ids: tuple[int, ...] | None, expected: list[str]
 ) -> None:
     monkeypatch.setattr(pool, "visible_gpus", lambda: ["4", "7", "GPU-1f"])
-    assert pool.choose_seats(gpu_ids) == [Seat(gpu=gpu) for gpu in expected]
+    assert pool.choose_slots(gpu_ids) == [WorkerSlot(gpu=gpu) for gpu in expected]
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "visible_gpus", lambda: ["0", "1"])
     with pytest.raises(UserError, match="names GPU 2, but 2 are visible: 0 to 1"):
-        pool.choose_seats((0, 2))
+        pool.choose_slots((0, 2))
 
 
 def test_without_a_gpu_the_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "visible_gpus", list)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 5})
-    assert pool.choose_seats(None) == [Seat()]
-    assert pool.choose_seats(None, 2) == [Seat(cores=(0, 2, 5)), Seat(cores=(1, 3))]
-    assert pool.choose_seats(None, 6) == [Seat()] * 6
+    assert pool.choose_slots(None) == [WorkerSlot()]
+    assert pool.choose_slots(None, 2) == [WorkerSlot(cores=(0, 2, 5)), WorkerSlot(cores=(1, 3))]
+    assert pool.choose_slots(None, 6) == [WorkerSlot()] * 6
     with pytest.raises(UserError, match="--gpu_ids 0: no GPU can be used here"):
-        pool.choose_seats((0,))
+        pool.choose_slots((0,))

@@ -149,7 +149,7 @@ def test_mistakes_get_one_line(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("training", "num_processes", "one_seat_each", "under_torchrun"),
+    ("training", "num_processes", "one_slot_each", "under_torchrun"),
     [
         ({"deepspeed": "local_scripts/zero3_offload.json"}, 1, True, True),  # one GPU or one CPU
         ({"deepspeed": "local_scripts/zero3_offload.json"}, 7, False, True),
@@ -159,8 +159,8 @@ def test_mistakes_get_one_line(tmp_path) -> None:
         ({"deepspeed": "none"}, 1, True, False),
     ],
 )
-def test_who_needs_torchrun(experiment, training, num_processes, one_seat_each, under_torchrun) -> None:
-    settings = replace(experiment.settings, training=training, one_seat_each=one_seat_each)
+def test_who_needs_torchrun(experiment, training, num_processes, one_slot_each, under_torchrun) -> None:
+    settings = replace(experiment.settings, training=training, one_slot_each=one_slot_each)
     command = Training(replace(experiment, settings=settings, num_processes=num_processes), "grpo").command()
     assert ("torch.distributed.run" in command) == under_torchrun
     assert (f"--nproc_per_node={num_processes}" in command) == under_torchrun

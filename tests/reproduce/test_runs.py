@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eval.runs import ROOT, claim, each_on_a_seat, run
-from hint_grpo.evaluation.pool import Seat
+from eval.runs import ROOT, claim, each_on_a_slot, run
+from hint_grpo.evaluation.pool import WorkerSlot
 from hint_grpo.machine.errors import UserError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
@@ -44,41 +44,41 @@ def test_a_command_is_bound_to_its_core(tmp_path) -> None:
     run(
         python("import os; print(os.sched_getaffinity(0), os.environ['OMP_NUM_THREADS'])"),
         tmp_path / "log.txt",
-        Seat(cores=(core,)),
+        WorkerSlot(cores=(core,)),
     )
     assert (tmp_path / "log.txt").read_text() == f"{{{core}}} 1\n"
 
 
-def test_a_command_sees_the_gpu_of_its_seat_alone(tmp_path) -> None:
-    run(python("import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"), tmp_path / "log.txt", Seat(gpu="3"))
+def test_a_command_sees_only_the_gpu_of_its_slot(tmp_path) -> None:
+    run(python("import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"), tmp_path / "log.txt", WorkerSlot(gpu="3"))
     assert (tmp_path / "log.txt").read_text() == "3\n"
 
 
-def test_every_job_runs_on_a_seat_of_its_own() -> None:
-    at_work: list[Seat] = []
+def test_every_job_has_its_slot_alone() -> None:
+    at_work: list[WorkerSlot] = []
     done: list[int] = []
 
-    def work(job: int, seat: Seat) -> None:
-        assert seat not in at_work
-        at_work.append(seat)
+    def work(job: int, slot: WorkerSlot) -> None:
+        assert slot not in at_work
+        at_work.append(slot)
         time.sleep(0.01)
-        at_work.remove(seat)
+        at_work.remove(slot)
         done.append(job)
 
-    each_on_a_seat(work, list(range(10)), [Seat(cores=(0,)), Seat(cores=(1,))])
+    each_on_a_slot(work, list(range(10)), [WorkerSlot(cores=(0,)), WorkerSlot(cores=(1,))])
     assert sorted(done) == list(range(10))
 
 
 def test_the_first_exception_ends_the_rest() -> None:
     done: list[int] = []
 
-    def work(job: int, seat: Seat) -> None:
+    def work(job: int, slot: WorkerSlot) -> None:
         if job == 1:
             raise UserError("no")
         done.append(job)
 
     with pytest.raises(UserError, match="no"):
-        each_on_a_seat(work, [0, 1, 2, 3], [Seat()])
+        each_on_a_slot(work, [0, 1, 2, 3], [WorkerSlot()])
     assert 0 in done
 
 
