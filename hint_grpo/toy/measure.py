@@ -1,7 +1,9 @@
 """How often a toy model solves the toy tasks: per hint level by sampling, and greedily with and without the picture.
 
 python -m hint_grpo.toy.measure DIR/Qwen2.5-VL-toy
-python -m hint_grpo.toy.measure RUN_1 RUN_2 RUN_3 --level_0 level_0.json      what training compares, and nothing else
+python -m hint_grpo.toy.measure RUN_1 RUN_2 RUN_3 --level_0 level_0.json      level 0 only, as `make demo` compares runs
+
+Shape suffixes: B prompts, G completions per prompt.
 """
 
 import hint_grpo.machine.stack  # noqa: F401
@@ -26,10 +28,13 @@ from hint_grpo.toy.tasks import Task, make_tasks
 
 TRAINING_TEMPERATURE = 0.9
 
+# ----------------------------------------------------------------------------------------------------
+# Requests and their completions
+
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A prompt and the beginning of the answer to it."""
+class GenerationRequest:
+    """A prompt and the beginning of its answer, which the model continues."""
 
     messages: list[prompts.Message]
     image: Image.Image | None
@@ -37,12 +42,14 @@ class Turn:
 
 
 def picture_of(task: Task, index: int) -> Image.Image:
+    """The same drawing for the same task and index in every measurement."""
     return tasks.draw(task.picture, random.Random(f"measure/{index}"))
 
 
-def training_turns(tasks: Sequence[Task], level: int, num_levels: int) -> list[Turn]:
+def training_requests(tasks: Sequence[Task], level: int, num_levels: int) -> list[GenerationRequest]:
+    """The tasks in the training format, with the hint of one level."""
     return [
-        Turn(
+        GenerationRequest(
             prompts.training_messages(task.question),
             picture_of(task, index),
             prompts.begun_turn(hints.hint_at_level(task.steps, level, num_levels)),
@@ -51,9 +58,10 @@ def training_turns(tasks: Sequence[Task], level: int, num_levels: int) -> list[T
     ]
 
 
-def evaluation_turns(tasks: Sequence[Task], *, with_image: bool) -> list[Turn]:
+def evaluation_requests(tasks: Sequence[Task], *, with_image: bool) -> list[GenerationRequest]:
+    """The tasks in the evaluation format, with or without the picture."""
     return [
-        Turn(
+        GenerationRequest(
             prompts.evaluation_messages(task.question, with_image=with_image),
             picture_of(task, index) if with_image else None,
             "",
@@ -62,15 +70,18 @@ def evaluation_turns(tasks: Sequence[Task], *, with_image: bool) -> list[Turn]:
     ]
 
 
-def _inputs(processor: Any, turns: Sequence[Turn]) -> dict[str, torch.Tensor]:
-    """Left-padded; the begun turn is tokenised apart from the prompt, as the trainer does it."""
+def _inputs(processor: Any, requests: Sequence[GenerationRequest]) -> dict[str, torch.Tensor]:
+    """The model's inputs, left-padded to (B, T). Prompt and `begun` are tokenised separately, as in the trainer."""
     tokenizer = processor.tokenizer
-    texts = [processor.apply_chat_template(turn.messages, add_generation_prompt=True, tokenize=False) for turn in turns]
-    images = [turn.image for turn in turns if turn.image is not None]
+    texts = [
+        processor.apply_chat_template(request.messages, add_generation_prompt=True, tokenize=False)
+        for request in requests
+    ]
+    images = [request.image for request in requests if request.image is not None]
     encoded = processor(text=texts, images=images or None, padding=False)
     rows = [
-        prompt + (tokenizer(turn.begun)["input_ids"] if turn.begun else [])
-        for prompt, turn in zip(encoded["input_ids"], turns, strict=True)
+        prompt + (tokenizer(request.begun)["input_ids"] if request.begun else [])
+        for prompt, request in zip(encoded["input_ids"], requests, strict=True)
     ]
     padded = tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
     inputs = {**padded, "mm_token_type_ids": (padded["input_ids"] == processor.image_token_id).int()}
@@ -84,17 +95,18 @@ def _inputs(processor: Any, turns: Sequence[Turn]) -> dict[str, torch.Tensor]:
 def complete(
     model: PreTrainedModel,
     processor: Any,
-    turns: Sequence[Turn],
+    requests: Sequence[GenerationRequest],
     *,
     num_samples: int = 1,
     temperature: float = 0.0,
     max_new_tokens: int = 96,
     repetition_penalty: float = 1.0,
 ) -> list[list[str]]:
-    """`num_samples` completions of every turn, without what was begun; a temperature of 0 is greedy."""
-    inputs = _inputs(processor, turns)
+    """`num_samples` completions (G) of every request (B), without the begun part. A temperature of 0 means greedy."""
+    inputs = _inputs(processor, requests)
     vision = [processor.tokenizer.convert_tokens_to_ids(t) for t in ("<|image_pad|>", "<|video_pad|>")]
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    # (B * G, T): the samples of one request are neighbours.
     output = model.generate(  # type: ignore[operator]  # typed as a submodule
         **inputs,
         max_new_tokens=max_new_tokens,
@@ -107,14 +119,21 @@ def complete(
     return [texts[i : i + num_samples] for i in range(0, len(texts), num_samples)]
 
 
+# ----------------------------------------------------------------------------------------------------
+# Solve rates
+
+
 @dataclass(frozen=True, slots=True)
 class SolveRate:
-    per_sample: float
+    """Shares between 0 and 1."""
+
+    per_sample: float  # correct completions
     any_of_group: float  # prompts with at least one correct completion
-    answered: float  # completions that hold an answer at all
+    answered: float  # completions that contain an answer, correct or not
 
 
 def solve_rate(completions_BG: Sequence[Sequence[str]], tasks: Sequence[Task]) -> SolveRate:
+    """Scores each task's completions with the project's strict protocol."""
     correct_BG = [
         [score(text, task.solution) == 1.0 for text in group] for group, task in zip(completions_BG, tasks, strict=True)
     ]
@@ -135,7 +154,7 @@ def level_rates(
             complete(
                 model,
                 processor,
-                training_turns(tasks, level, num_levels),
+                training_requests(tasks, level, num_levels),
                 num_samples=num_samples,
                 temperature=TRAINING_TEMPERATURE,
             ),
@@ -147,23 +166,27 @@ def level_rates(
 
 def greedy_rate(model: PreTrainedModel, processor: Any, tasks: Sequence[Task], *, with_image: bool) -> SolveRate:
     """Greedy accuracy in the evaluation format, without the generation config's repetition penalty."""
-    return solve_rate(complete(model, processor, evaluation_turns(tasks, with_image=with_image)), tasks)
+    return solve_rate(complete(model, processor, evaluation_requests(tasks, with_image=with_image)), tasks)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Command line
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m hint_grpo.toy.measure", description=__doc__)
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="a toy model's directory")
     parser.add_argument(
-        "--level_0", type=Path, metavar="FILE", help="sample without hints only; write the shares as JSON"
+        "--level_0", type=Path, metavar="FILE", help="measure hint level 0 only; write its solve rates to FILE as JSON"
     )
     parser.add_argument("--num_tasks", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     for directory in arguments.models:
         if not (directory / "config.json").is_file():
-            raise UserError(f"{directory} holds no model; `python -m hint_grpo.toy DIR` writes some under DIR")
+            raise UserError(f"{directory} contains no model; `python -m hint_grpo.toy DIR` writes toy models to DIR")
     tasks = make_tasks(f"measure-{arguments.seed}", arguments.num_tasks)
-    shares = {}
+    shares = {}  # by model folder: correct completions at level 0
     for directory in arguments.models:
         processor = AutoProcessor.from_pretrained(directory)
         model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
@@ -184,6 +207,7 @@ def _measure_all(model: PreTrainedModel, processor: Any, tasks: Sequence[Task]) 
         _print_row(f"hint level {level} of 3", rate)
     for name, with_image in (("greedy", True), ("greedy, no picture", False)):
         _print_row(name, greedy_rate(model, processor, tasks, with_image=with_image))
+        # The same, separately for tasks whose numbers are in the picture and in the question.
         for needs_picture in (True, False):
             part = [task for task in tasks if task.needs_picture == needs_picture]
             rate = greedy_rate(model, processor, part, with_image=with_image)

@@ -1,8 +1,12 @@
 """Toy models with the real architectures: Qwen2.5-VL and Qwen2-VL in 1.3 million parameters.
 
-Same classes, processor, special tokens, chat template and generation config as the real ones, so that transformers,
-vLLM, TRL and DeepSpeed treat them alike. Sizes obey two limits: vLLM's CPU attention refuses a head_dim of 16 (32
-works), and mrope_section has to add up to head_dim / 2.
+Classes, processor, special tokens, chat template and generation config are those of the real models, so that transformers,
+vLLM, TRL and DeepSpeed treat both alike. Two limits set the sizes: vLLM's CPU attention does not support a head_dim of 16
+(32 works), and mrope_section must add up to head_dim / 2.
+
+The tokenizer is Qwen's class over a small byte-level BPE vocabulary, learned once from the toy's own text. It is shipped
+(`weights/vocabulary.json`) because the shipped weights depend on it; `python -m hint_grpo.toy.warmup --vocabulary` learns it
+anew.
 """
 
 import hint_grpo.machine.stack  # noqa: F401
@@ -30,17 +34,19 @@ from transformers import (
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
-# ----------------------------------------------------------------------------------------------------
-# The toy's tokenizer: Qwen's class, special tokens and chat template over a small byte-level BPE vocabulary.
-#
-# The vocabulary is learned once from the toy's own text and shipped (`weights/vocabulary.json`), because the shipped
-# weights belong to it; `python -m hint_grpo.toy.warmup --vocabulary` makes it anew.
+Family = Literal["Qwen2.5-VL", "Qwen2-VL"]
+FAMILIES: tuple[Family, ...] = ("Qwen2.5-VL", "Qwen2-VL")
+WEIGHTS = Path(__file__).parent / "weights"
+VOCABULARY_FILE = WEIGHTS / "vocabulary.json"
+CONTEXT_LENGTH = 2048
 
-SHIPPED = Path(__file__).parent / "weights" / "vocabulary.json"
+# ----------------------------------------------------------------------------------------------------
+# Tokenizer
+
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 IMAGE_PAD, VIDEO_PAD = "<|image_pad|>", "<|video_pad|>"
-# In the order of Qwen's own ids (151643 and on).
+# In the order of Qwen's own ids, which start at 151643.
 SPECIAL_TOKENS = (
     END_OF_TEXT,
     TURN_START,
@@ -57,7 +63,7 @@ SPECIAL_TOKENS = (
     IMAGE_PAD,
     VIDEO_PAD,
 )
-# Renders what Qwen's template renders: a default system turn, one placeholder per picture, an open assistant turn.
+# Renders the same text as Qwen's template: a default system turn, one placeholder per picture, an open assistant turn.
 CHAT_TEMPLATE = """\
 {%- for message in messages %}
 {%- if loop.first and message.role != 'system' %}
@@ -86,7 +92,10 @@ CHAT_TEMPLATE = """\
 
 
 def learn_vocabulary(texts: Iterable[str], size: int) -> dict[str, Any]:
-    """Byte-level BPE with Qwen's pre-tokenisation (digits one by one). All 256 bytes are in, so any text encodes."""
+    """Learns a byte-level BPE vocabulary of `size` tokens, with Qwen's pre-tokenisation (digits one by one).
+
+    It contains all 256 bytes, so any text can be encoded. Returns {"vocab": ids by token, "merges": pairs}.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -102,12 +111,12 @@ def learn_vocabulary(texts: Iterable[str], size: int) -> dict[str, Any]:
     return {"vocab": learned["vocab"], "merges": learned["merges"]}
 
 
-def load_tokenizer(file: Path = SHIPPED) -> Any:
-    """Left padding, as batched generation needs it; end and padding token are Qwen's."""
+def load_tokenizer(file: Path = VOCABULARY_FILE) -> Any:
+    """The toy's tokenizer, with Qwen's end and padding tokens; pads on the left, as batched generation needs."""
     vocabulary = json.loads(file.read_text(encoding="utf-8"))
     tokenizer = Qwen2Tokenizer(
         vocab=vocabulary["vocab"],
-        merges=[tuple(merge) for merge in vocabulary["merges"]],  # type: ignore[misc]  # its own loader gives pairs
+        merges=[tuple(merge) for merge in vocabulary["merges"]],  # type: ignore[misc]  # Qwen2Tokenizer's own loader passes pairs
         eos_token=TURN_END,
         pad_token=END_OF_TEXT,
         extra_special_tokens=list(SPECIAL_TOKENS),
@@ -118,11 +127,10 @@ def load_tokenizer(file: Path = SHIPPED) -> Any:
     return tokenizer
 
 
-Family = Literal["Qwen2.5-VL", "Qwen2-VL"]
-FAMILIES: tuple[Family, ...] = ("Qwen2.5-VL", "Qwen2-VL")
-WEIGHTS = Path(__file__).parent / "weights"
-CONTEXT_LENGTH = 2048
-# About 1 / sqrt(hidden size). With Qwen's 0.02 a model of this width pays its pictures no attention for long.
+# ----------------------------------------------------------------------------------------------------
+# Models
+
+# About 1 / sqrt(hidden size). With Qwen's 0.02 a model of this width is slow to attend to images.
 INITIALIZER_RANGE = 0.08
 
 _TEXT = {
@@ -156,7 +164,7 @@ _VISION: dict[Family, dict[str, Any]] = {
         "initializer_range": INITIALIZER_RANGE,
     },
 }
-# What the instruct models ship: two end tokens, and for Qwen2.5-VL a repetition penalty.
+# The instruct models' generation configs; `_generation_config` adds their two end tokens.
 _GENERATION: dict[Family, dict[str, float]] = {
     "Qwen2.5-VL": {"repetition_penalty": 1.05, "temperature": 1e-6},
     "Qwen2-VL": {"temperature": 0.01, "top_p": 0.001, "top_k": 1},
@@ -164,10 +172,12 @@ _GENERATION: dict[Family, dict[str, float]] = {
 
 
 def model_directory(root: Path, family: Family) -> Path:
+    """Where `save_model` writes a family's model."""
     return root / f"{family}-toy"
 
 
 def toy_config(family: Family, tokenizer: Any) -> Qwen2_5_VLConfig | Qwen2VLConfig:
+    """The family's config with toy sizes and the toy tokenizer's ids."""
     ids: dict[str, Any] = {
         "image_token_id": IMAGE_PAD,
         "video_token_id": VIDEO_PAD,
@@ -188,15 +198,15 @@ def toy_config(family: Family, tokenizer: Any) -> Qwen2_5_VLConfig | Qwen2VLConf
 
 
 def toy_processor(family: Family) -> Qwen2_5_VLProcessor | Qwen2VLProcessor:
-    """Qwen's processor with its defaults: pictures of 56 x 56 pixels and more, one token per 28 x 28."""
+    """Qwen's processor with its defaults: one image token per 28 x 28 pixels, at least 56 x 56 pixels per picture."""
     processor_class = Qwen2_5_VLProcessor if family == "Qwen2.5-VL" else Qwen2VLProcessor
     tokenizer = load_tokenizer()
-    video_processor = Qwen2VLVideoProcessor(cap_pixels_per_frame=True)  # unset, it warns at every load
+    video_processor = Qwen2VLVideoProcessor(cap_pixels_per_frame=True)  # if unset, every load prints a warning
     return processor_class(Qwen2VLImageProcessor(), tokenizer, video_processor, chat_template=CHAT_TEMPLATE)
 
 
 def new_model(family: Family, seed: int = 0) -> PreTrainedModel:
-    """A model with random weights (float32)."""
+    """A model with random float32 weights from `seed`; torch's global random state is unchanged."""
     tokenizer = load_tokenizer()
     model_class = Qwen2_5_VLForConditionalGeneration if family == "Qwen2.5-VL" else Qwen2VLForConditionalGeneration
     with torch.random.fork_rng(devices=[]):
@@ -214,35 +224,44 @@ def _generation_config(family: Family, tokenizer: Any) -> GenerationConfig:
 
 
 def weights_file(family: Family) -> Path:
+    """The family's shipped weights."""
     return WEIGHTS / f"{family}-toy.safetensors"
 
 
 def save_weights(model: PreTrainedModel, file: Path) -> None:
-    """bfloat16, without the tied output matrix."""
+    """Saves the parameters in bfloat16, without the tied output matrix."""
     tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in model.named_parameters()}
     save_file(tensors, str(file))
 
 
 def load_weights(model: PreTrainedModel, file: Path) -> None:
-    """Strict in names and shapes: shipped weights that do not fit the code have to be found out, not skipped."""
+    """Copies weights from `save_weights` into `model`.
+
+    Shipped weights that no longer fit the code must not be skipped silently: raises ValueError for other parameter names,
+    RuntimeError for shapes that cannot be copied.
+    """
     tensors = load_file(str(file))
     parameters = dict(model.named_parameters())
     if parameters.keys() != tensors.keys():
-        raise ValueError(f"{file} does not hold this model: {sorted(parameters.keys() ^ tensors.keys())[:4]} ..")
+        differing = sorted(parameters.keys() ^ tensors.keys())[:4]
+        raise ValueError(f"{file} does not hold this model: parameters on one side only: {differing} ..")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
 
 
 def warmed_up_model(family: Family) -> PreTrainedModel:
-    """The model with the shipped weights."""
+    """The model with the shipped weights, in float32."""
     model = new_model(family)
     load_weights(model, weights_file(family))
     return model
 
 
 def save_model(root: Path, family: Family, *, warm: bool = True, seed: int = 0) -> Path:
-    """Writes ROOT/<family>-toy: weights, configs, processor, tokenizer and chat template, as a download has them."""
+    """Writes ROOT/<family>-toy with everything that a download contains; returns that folder.
+
+    warm: the shipped weights; False gives random ones from `seed`.
+    """
     directory = model_directory(root, family)
     model = warmed_up_model(family) if warm and weights_file(family).exists() else new_model(family, seed)
     model.save_pretrained(directory)

@@ -1,12 +1,14 @@
-"""A task as records of the real layouts: a line of LLaVA-CoT-100k's train.jsonl, a line of GeoQA's test prompts.
+"""Tasks as records in the real layouts: a line of LLaVA-CoT-100k's train.jsonl, a line of GeoQA's test prompts.
+
+One raw training record:
 
     {"id": "geoqa+_12", "image": "geoqa+/images/12.png", "conversations": [
         {"from": "human", "value": "As shown in the figure, .."},
         {"from": "gpt", "value": "<SUMMARY> .. </SUMMARY>\n\n<CAPTION> .. </CAPTION>\n\n<REASONING> Step 1: ..
                                   </REASONING>\n\n<CONCLUSION> 65° </CONCLUSION>"}]}
 
-The download is not uniform, and neither is this: reasoning as numbered steps, as paragraphs or as sentences; three
-separators between the tags; and, in every eighth record, one of `ODDITIES`.
+The download is not uniform, so neither are these records: the reasoning comes as numbered steps, paragraphs or sentences;
+the tags are separated in three ways; and every eighth record has one of `ODDITIES`.
 """
 
 import json
@@ -21,13 +23,22 @@ from hint_grpo.data.steps import split_steps
 from hint_grpo.toy.tasks import COLOURS, Grid, Task, count_rows
 
 Record = dict[str, Any]
-SEPARATORS = ("\n\n", " \n\n", "\n")
-LAYOUTS = ("numbered", "paragraphs", "sentences")
+SEPARATORS = ("\n\n", " \n\n", "\n")  # between two tags
+LAYOUTS = ("numbered", "paragraphs", "sentences")  # of the reasoning
+# An <image> tag in the question; multiple choice answered by letter, (letter) or sentence; the answer in a sentence;
+# a <CONCLUSION> without closing tag; a conversation of two turns.
 ODDITIES = ("image_tag", "choices_letter", "choices_bracket", "choices_sentence", "sentence", "unclosed", "two_turns")
+# For `resplit`: the reasoning of an answer, and the mark of a numbered step.
+REASONING = re.compile(r"(<REASONING>)(.*?)(</REASONING>)", re.DOTALL)
+MARK = re.compile(r"^Step \d+:\s*")
+
+
+# ----------------------------------------------------------------------------------------------------
+# Training records
 
 
 def image_name(task: Task, index: int) -> str:
-    """Path under the data root, as the download has it."""
+    """The picture's path under the data root, as in the download."""
     return (
         f"geoqa+/images/{index}.png"
         if task.source == "geoqa+"
@@ -36,13 +47,14 @@ def image_name(task: Task, index: int) -> str:
 
 
 def joined_steps(task: Task, layout: str) -> str:
+    """The correct reasoning as one text in one of `LAYOUTS`."""
     if layout == "numbered":
         return "\n".join(f"Step {number}: {step}" for number, step in enumerate(task.steps, 1))
     return ("\n\n" if layout == "paragraphs" else " ").join(task.steps)
 
 
 def answer_text(task: Task, rng: random.Random, conclusion: str | None = None) -> str:
-    """The four tagged stages of a LLaVA-CoT answer."""
+    """The four tagged stages of a LLaVA-CoT answer; `conclusion` replaces the solution."""
     counting = isinstance(task.picture, Grid)
     stages = {
         "SUMMARY": f"I will {'count the items row by row' if counting else 'read the angles and add them up'}.",
@@ -61,14 +73,14 @@ def _with_choices(task: Task, rng: random.Random) -> tuple[str, str]:
     """The question with four options, and the letter of the right one."""
     value, unit = int(task.solution.rstrip("°")), "°" if task.solution.endswith("°") else ""
     stride = 10 if unit else 1
-    position = rng.randrange(4) if value >= 3 * stride else 0  # no option below zero
+    position = rng.randrange(4) if value >= 3 * stride else 0  # of the right option; none may be below zero
     options = [f"{value + stride * (place - position)}{unit}" for place in range(4)]
     lines = [f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=True)]
     return "\n".join([task.question, *lines]), "ABCD"[position]
 
 
 def _another_question(task: Task) -> Task | None:
-    """The same grid asked about another colour: the second turn of a conversation."""
+    """The same grid with another colour, for the second turn of a conversation; None for an angle task."""
     for colour in COLOURS:
         if isinstance(task.picture, Grid) and colour not in task.question:
             return count_rows(task.picture, colour)
@@ -76,6 +88,7 @@ def _another_question(task: Task) -> Task | None:
 
 
 def _odd_turns(task: Task, oddity: str, rng: random.Random) -> list[dict[str, str]]:
+    """The conversation of a record with one of `ODDITIES`."""
     if oddity.startswith("choices"):
         question, letter = _with_choices(task, rng)
         conclusion = {"choices_letter": letter, "choices_bracket": f"({letter})"}.get(
@@ -88,23 +101,24 @@ def _odd_turns(task: Task, oddity: str, rng: random.Random) -> list[dict[str, st
         return _turns(task.question, answer_text(task, rng, f"The answer is {task.solution}."))
     if oddity == "unclosed":
         return _turns(task.question, answer_text(task, rng).removesuffix(" </CONCLUSION>"))
+    # two_turns
     second = _another_question(task)
     more = _turns(second.question, answer_text(second, rng)) if second else []
     return _turns(task.question, answer_text(task, rng)) + more
 
 
 def training_record(task: Task, index: int, rng: random.Random) -> Record:
-    """One line of train.jsonl. Every eighth has an oddity, each in its turn."""
-    turn, is_odd = divmod(index, 8)[0], index % 8 == 7
+    """One line of train.jsonl. Every eighth has an oddity, each of `ODDITIES` in turn."""
+    num_odd_before, place = divmod(index, 8)
     turns = _turns(task.question, answer_text(task, rng))
-    if is_odd:
-        turns = _odd_turns(task, ODDITIES[turn % len(ODDITIES)], rng)
+    if place == 7:
+        turns = _odd_turns(task, ODDITIES[num_odd_before % len(ODDITIES)], rng)
     return {"id": f"{task.source}_{index}", "image": image_name(task, index), "conversations": turns}
 
 
 def foreign_records() -> list[Record]:
-    """Records that a geometry run leaves out: other folders, and an answer that holds no number."""
-    letter = (
+    """Records that a geometry run filters out: two from other folders, one whose answer has no number."""
+    stages = (
         "<SUMMARY> I will look. </SUMMARY>\n\n<CAPTION> A picture. </CAPTION>\n\n<REASONING> It is red. </REASONING>"
     )
     return [
@@ -112,26 +126,30 @@ def foreign_records() -> list[Record]:
             "id": "coco_0",
             "image": "coco/train2017/000000000009.jpg",
             "conversations": _turns(
-                "Which colour is it?\nA. red\nB. blue", f"{letter}\n\n<CONCLUSION> A </CONCLUSION>"
+                "Which colour is it?\nA. red\nB. blue", f"{stages}\n\n<CONCLUSION> A </CONCLUSION>"
             ),
         },
         {
             "id": "sqa_0",
             "image": "sqa/train/7/image.png",
             "conversations": _turns(
-                "How many? Options: (A) 1 (B) 2", f"{letter}\n\n<CONCLUSION> The answer is A. </CONCLUSION>"
+                "How many? Options: (A) 1 (B) 2", f"{stages}\n\n<CONCLUSION> The answer is A. </CONCLUSION>"
             ),
         },
         {
             "id": "CLEVR_v1.0_yes",
             "image": "CLEVR_v1.0/images/train/CLEVR_train_900000.png",
-            "conversations": _turns("Is anything red in the picture?", f"{letter}\n\n<CONCLUSION> yes </CONCLUSION>"),
+            "conversations": _turns("Is anything red in the picture?", f"{stages}\n\n<CONCLUSION> yes </CONCLUSION>"),
         },
     ]
 
 
+# ----------------------------------------------------------------------------------------------------
+# Test questions
+
+
 def test_row(task: Task, index: int) -> Record:
-    """One line of geoqa_test_prompts.jsonl; ground truths are strings, as in the real file."""
+    """One line of geoqa_test_prompts.jsonl; the ground truth is a string, as in the real file."""
     return {
         "image_path": f"./Geo170K/images/test/{index}.png",
         "question": task.question,
@@ -140,16 +158,12 @@ def test_row(task: Task, index: int) -> Record:
 
 
 # ----------------------------------------------------------------------------------------------------
-# A file like the authors' llavacot_geometry.jsonl: train.jsonl's records with their reasonings as "Step 1: ..", "Step 2: ..".
-#
-# It lies beside the data folder and not in it, where a run would use it without being told.
-
-REASONING = re.compile(r"(<REASONING>)(.*?)(</REASONING>)", re.DOTALL)
-MARK = re.compile(r"^Step \d+:\s*")
+# Re-split records, like the authors' llavacot_geometry.jsonl: records whose reasonings are "Step 1: ..", "Step 2: ..".
+# `world` writes them beside the data folder; inside it, a run would use them without --steps_file.
 
 
 def resplit(text: str) -> str:
-    """The reasoning of an answer as numbered steps; the rest stays."""
+    """An answer with its reasoning split into numbered steps; the rest is unchanged."""
 
     def numbered(found: re.Match[str]) -> str:
         steps = [MARK.sub("", step) for step in split_steps(found[2])]
@@ -160,7 +174,7 @@ def resplit(text: str) -> str:
 
 
 def resplit_records(train_file: Path) -> Iterator[dict[str, Any]]:
-    """The geometry records of a train.jsonl, in order."""
+    """Yields the geometry records of a train.jsonl in order, with their reasonings re-split."""
     with train_file.open(encoding="utf-8") as lines:
         for record in map(json.loads, lines):
             if record["image"].startswith(GEOMETRY_PREFIXES):

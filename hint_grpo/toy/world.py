@@ -3,7 +3,7 @@
     DIR/Qwen2.5-VL-toy/  DIR/Qwen2-VL-toy/          models with processor, tokenizer, chat template
     DIR/LLaVA-CoT-100k/train.jsonl                  training records, with the download's irregularities
     DIR/LLaVA-CoT-100k/{geoqa+,CLEVR_v1.0,coco,sqa}/..   their pictures
-    DIR/llavacot_geometry.jsonl                     the records with reasonings in numbered steps, as the authors' file has them
+    DIR/llavacot_geometry.jsonl                     the same records with reasonings in numbered steps, like the authors' file
     DIR/Geo170K/images/test/*.png                   test pictures
     DIR/geoqa_test_prompts.jsonl                    test questions
 
@@ -26,12 +26,12 @@ from hint_grpo.toy.records import resplit_records
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where everything of a toy world lies."""
+    """The paths of a toy world, named by the flags that they are for."""
 
     root: Path
     models: dict[Family, Path]
-    train_data: Path  # what --data_path wants in training
-    test_data: Path  # what --data_path wants in evaluation
+    train_data: Path  # --data_path in training
+    test_data: Path  # --data_path in evaluation
     test_prompts: Path  # --prompt_path
     steps_file: Path  # --steps_file
 
@@ -45,7 +45,11 @@ def build_world(
     warm: bool = True,
     seed: int = 0,
 ) -> World:
-    """Writes everything under `directory`; `warm=False` gives models with random weights."""
+    """Writes everything under `directory`, which is created if missing.
+
+    num_train, num_test: numbers of geometry records and test questions. families: which toy models to write.
+    warm: with the shipped weights; False gives random weights from `seed`.
+    """
     train, test = directory / "LLaVA-CoT-100k", directory / "Geo170K"
     train_file = write_training_data(train, num_train, seed)
     steps_file = _write_lines(directory / "llavacot_geometry.jsonl", resplit_records(train_file))
@@ -55,7 +59,7 @@ def build_world(
 
 
 def write_training_data(root: Path, count: int, seed: int) -> Path:
-    """`count` usable records, and after them a few of other folders that a geometry run leaves out."""
+    """Writes train.jsonl and its pictures: `count` geometry records, then a few that a geometry run filters out."""
     lines = []
     for index, task in enumerate(tasks.make_tasks(f"train-{seed}", count)):
         rng = random.Random(f"train-{seed}/{index}/record")
@@ -69,6 +73,7 @@ def write_training_data(root: Path, count: int, seed: int) -> Path:
 
 
 def write_test_data(root: Path, count: int, seed: int) -> Path:
+    """Writes `count` test questions and their pictures; returns the file of questions."""
     rows = []
     for index, task in enumerate(tasks.make_tasks(f"test-{seed}", count)):
         rows.append(records.test_row(task, index))

@@ -128,7 +128,7 @@ def qwen3_tokenizer() -> Any:
 
 def llama_tokenizer() -> Any:
     """The toy's vocabulary with Llama's special tokens; like Llama's, it begins every text with <|begin_of_text|>."""
-    vocabulary = json.loads(toy_tokenizer.SHIPPED.read_text(encoding="utf-8"))
+    vocabulary = json.loads(toy_tokenizer.VOCABULARY_FILE.read_text(encoding="utf-8"))
     backend = Tokenizer(models.BPE(vocab=vocabulary["vocab"], merges=[tuple(pair) for pair in vocabulary["merges"]]))
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [

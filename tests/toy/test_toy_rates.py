@@ -1,6 +1,6 @@
 """The shipped models behave as the method needs, measured here on tasks they have not seen.
 
-Margins are wide: what is measured on 512 tasks stands in the documentation, these are small draws with a fixed seed.
+Margins are wide: the documentation has results on 512 tasks, these are small samples with a fixed seed.
 """
 
 import hint_grpo.machine.stack  # noqa: F401
@@ -49,9 +49,9 @@ def test_the_picture_matters_where_it_is_needed(family: models.Family):
 
 def test_random_weights_solve_nothing(family: models.Family):
     torch.manual_seed(0)
-    turns = measure.training_turns(TASKS[:8], level=0, num_levels=3)
+    requests = measure.training_requests(TASKS[:8], level=0, num_levels=3)
     processor = models.toy_processor(family)
-    completions = measure.complete(models.new_model(family), processor, turns, temperature=0.9, max_new_tokens=24)
+    completions = measure.complete(models.new_model(family), processor, requests, temperature=0.9, max_new_tokens=24)
     assert measure.solve_rate(completions, TASKS[:8]) == SolveRate(0.0, 0.0, 0.0)
 
 

@@ -19,7 +19,7 @@ from hint_grpo.toy.tasks import (
     make_tasks,
     remainder,
 )
-from hint_grpo.toy.warmup import Careless, Mix, glance, lopsided, make_example
+from hint_grpo.toy.warmup import CarelessSolver, Mix, biased_choice, guess, make_example
 
 TASKS = make_tasks("test-of-tasks", 400)
 GRID = Grid((Item("red", "disc"), None, Item("blue", "square"), *[Item("red", "square")] * 2, *[None] * 4))
@@ -125,33 +125,33 @@ def test_two_drawings_of_one_task_differ_by_little():
     assert draw(GRID, random.Random(0)).tobytes() == one.tobytes()
 
 
-def test_careless_tellings_stay_consistent_but_are_often_wrong():
+def test_careless_reasonings_stay_consistent_but_are_often_wrong():
     rng, task = random.Random(0), remainder((40, 30), num_given=0)
-    tellings = [task.tell(Careless(rng, Mix(misread=0.5))) for _ in range(200)]
-    for telling in tellings:
-        first, second = (last_number(step) for step in telling.steps[:2])
-        assert telling.answer == f"{180 - first - second}°"  # misread only: the sums are right
-    wrong = sum(telling.answer != task.solution for telling in tellings)
+    reasonings = [task.solve(CarelessSolver(rng, Mix(misread=0.5))) for _ in range(200)]
+    for reasoning in reasonings:
+        first, second = (last_number(step) for step in reasoning.steps[:2])
+        assert reasoning.answer == f"{180 - first - second}°"  # misread only: the sums are right
+    wrong = sum(reasoning.answer != task.solution for reasoning in reasonings)
     assert 60 < wrong < 180
-    assert all(task.tell(Careless(rng, Mix())).steps == task.steps for _ in range(20))
+    assert all(task.solve(CarelessSolver(rng, Mix())).steps == task.steps for _ in range(20))
 
 
-def test_lopsided_prefers_the_middle():
+def test_biased_choice_prefers_the_middle():
     rng = random.Random(0)
-    drawn = [lopsided(rng, range(20, 90, 10)) for _ in range(2000)]
+    drawn = [biased_choice(rng, range(20, 90, 10)) for _ in range(2000)]
     assert max(set(drawn), key=drawn.count) == 50
     assert set(drawn) == set(range(20, 90, 10))
 
 
-def test_a_glance_is_one_step_that_states_its_answer():
+def test_a_guess_is_one_step_that_states_its_answer():
     for task in TASKS[:40]:
-        telling = glance(task, random.Random(task.question))
-        assert telling.steps == (f"It looks like {telling.answer}.",)
-        assert telling.answer.endswith("°") == task.solution.endswith("°")
+        reasoning = guess(task, random.Random(task.question))
+        assert reasoning.steps == (f"It looks like {reasoning.answer}.",)
+        assert reasoning.answer.endswith("°") == task.solution.endswith("°")
 
 
 def test_lessons_come_in_the_formats_that_training_and_evaluation_use():
-    mix = Mix(glance=0.3, misread=0.3, miscomputed=0.3)
+    mix = Mix(guess=0.3, misread=0.3, miscomputed=0.3)
     examples = [make_example("lessons", index, mix) for index in range(300)]
     training = [example for example in examples if example.messages[0]["role"] == "system"]
     evaluation = [example for example in examples if example.messages[0]["role"] == "user"]

@@ -1,4 +1,4 @@
-"""vLLM loads the toy models and says what transformers says: greedy tokens and their log-probabilities, in float32."""
+"""vLLM loads the toy models and agrees with transformers: greedy tokens and their log-probabilities, in float32."""
 
 from hint_grpo.machine.stack import inspect_models_in_this_process
 
