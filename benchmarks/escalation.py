@@ -99,7 +99,7 @@ class InTurn(TrainerCallback):
         self.seconds[self.variant].append(seconds)
         self.generating[self.variant].append(self.trainer.stages.take()["generate"])
         self.tokens[self.variant].append(
-            sum(len(c.token_ids) for r in self.trainer.rollouts for g in r.groups.values() for c in g.completions)
+            sum(len(c.token_ids) for r in self.trainer.batch.rollouts for g in r.groups.values() for c in g.completions)
         )
 
 

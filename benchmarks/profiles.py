@@ -20,8 +20,8 @@ NEEDED_LEVELS = (0, 0, 1, 2)
 class LaidDown(GroupScorer):
     """One completion of a group is correct from the level on that the prompt's place in the step gives it."""
 
-    def __call__(self, turn: Turn, completions: list[Sampled]) -> Group:
-        group = super().__call__(turn, completions)
+    def __call__(self, row: dict[str, Any], turn: Turn, completions: list[Sampled]) -> Group:
+        group = super().__call__(row, turn, completions)
         right = turn.hint.level >= NEEDED_LEVELS[turn.index % len(NEEDED_LEVELS)]
         accuracy_G = [float(right and place == 0) for place in range(len(completions))]
         return replace(group, accuracy_G=accuracy_G, rewards_GF=[[value] for value in accuracy_G])
@@ -32,7 +32,7 @@ class ProfiledTrainer(HintGRPOTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.judge = LaidDown(self.judge.rewards, self.judge.accuracy, self.judge.decode)
+        self.scorer = LaidDown(self.scorer.rewards, self.scorer.accuracy, self.scorer.decode)
 
 
 class OriginalSchedule(ProfiledTrainer):
@@ -45,13 +45,13 @@ class OriginalSchedule(ProfiledTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
-        levels = sorted({level for rollout in self.rollouts for level in rollout.groups})
+        levels = sorted({level for rollout in self.batch.rollouts for level in rollout.groups})
         for level in levels if self.scores_all_levels else ():
-            groups = [rollout.groups[level] for rollout in self.rollouts if level in rollout.groups]
+            groups = [rollout.groups[level] for rollout in self.batch.rollouts if level in rollout.groups]
             rows = [
                 (group.turn.prompt, group.turn.begun_ids + completion.token_ids)
                 for group in groups
-                if group is not self.rollouts[group.turn.index].group
+                if group is not self.batch.rollouts[group.turn.index].group
                 for completion in group.completions
             ]
             if rows:

@@ -73,7 +73,7 @@ class TransformersBackend:
             # Under ZeRO-3 generate would otherwise ask all ranks before each token, and a rank with fewer rounds never answers.
             output = self.model.generate(**inputs, generation_config=self.config, synced_gpus=False)
         rows = output[:, inputs["input_ids"].size(1) :].tolist()
-        completions = [Sampled(self._until_end(row), None) for row in rows]
+        completions = [self._until_end(row) for row in rows]
         return [completions[i : i + num_generations] for i in range(0, len(completions), num_generations)]
 
     def _inputs(self, turns: list[Turn], num_generations: int) -> dict[str, torch.Tensor]:
@@ -89,8 +89,9 @@ class TransformersBackend:
         }
         return {key: value.to(device) for key, value in inputs.items()}
 
-    def _until_end(self, row: list[int]) -> list[int]:
+    def _until_end(self, row: list[int]) -> Sampled:
+        """A row of the batch without the padding behind its end token."""
         for position, token in enumerate(row):
             if token in self.config.eos_token_id:
-                return row[: position + 1]
-        return row
+                return Sampled(row[: position + 1], None, "stop")
+        return Sampled(row, None, "length")

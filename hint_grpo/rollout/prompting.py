@@ -1,12 +1,12 @@
-"""From a data row to its turns: open the picture, encode the prompt, one turn per hint level that fits.
+"""From a data row to its turns: open the picture, encode the prompt, make one turn per hint level that fits.
 
-A row that cannot be used (picture broken, prompt too long) raises `Unusable`; the trainer takes its neighbour instead and
-counts it.
+A row that cannot be used (broken picture, prompt too long) raises `Unusable`; the trainer uses the next row instead and counts
+it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage
@@ -17,14 +17,13 @@ from hint_grpo.machine.errors import UserError
 from hint_grpo.prompts import Message, begun_turn, question_with_hint, training_messages
 from hint_grpo.rollout.escalation import turn_seed
 from hint_grpo.rollout.types import EncodedPrompt, Turn
-from hint_grpo.training.config import HintGRPOConfig
 
-# ----------------------------------------------------------------------------------------------------
-# Prompts to token ids: the one place that calls the processor for a rollout.
+# `<think>` and a reasoning shorter than 512 tokens (the data filter's limit), and some room for tokens at the joints.
+MAX_BEGUN_TOKENS = 544
 
 
 class PromptEncoder:
-    """Encodes training messages with the model's own processor and chat template."""
+    """Prompts to token ids, with the model's own processor and chat template: the one place that calls it for a rollout."""
 
     def __init__(self, processor: Any, picture_processing: str = "processor") -> None:
         self.processor = processor
@@ -33,7 +32,7 @@ class PromptEncoder:
         self.family = family_of(processor)
 
     def prompt(self, messages: list[Message], image: Any, sampler_image: Any = None) -> EncodedPrompt:
-        """`image` is what the policy reads, `sampler_image` what vLLM does (None: the same)."""
+        """`image` is the policy's picture, `sampler_image` vLLM's (None: the same)."""
         messages = self.family.messages(messages)
         text = self.family.text(messages)
         inputs = dict(self.processor(text=[text], images=[image], return_tensors="pt", add_special_tokens=False))
@@ -44,22 +43,26 @@ class PromptEncoder:
         return EncodedPrompt(messages, ids, self.family.ids(text), image, image_inputs, sampler_image)
 
     def begun(self, text: str) -> list[int]:
-        """The begun turn. The chat template ends the prompt with a line break, a token boundary, so apart is the same
-        as together."""
+        """Token ids of the begun turn. The chat template ends the prompt with a line break, which is a token boundary: encoded
+        apart it gives the same tokens as together with the prompt."""
         return self.family.ids(text)
 
     def decode(self, token_ids: list[int]) -> str:
         return self.tokenizer.decode(token_ids, skip_special_tokens=True)
 
 
-# `<think>` and a reasoning shorter than 512 tokens (the data filter's bound), with a little to spare for the joints.
-MAX_BEGUN_TOKENS = 544
+class LengthSettings(Protocol):
+    """The flags that bound lengths, in tokens (hint_grpo.training.config)."""
+
+    max_prompt_length: Any
+    max_completion_length: Any
+    vllm_max_model_length: Any
 
 
-def length_limits(model_config: Any, args: HintGRPOConfig) -> LengthLimits:
-    """What prompt, hint and completion may have together: what they need at most, within the model's positions.
+def length_limits(model_config: Any, args: LengthSettings) -> LengthLimits:
+    """How long prompt, hint and completion may be together: what they need at most, within the model's positions.
 
-    Raises UserError where nothing can ever fit.
+    Raises UserError if nothing can ever fit.
     """
     needed = args.max_prompt_length + MAX_BEGUN_TOKENS + args.max_completion_length
     context = min(model_config.get_text_config().max_position_embeddings, args.vllm_max_model_length or needed)
@@ -77,7 +80,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TurnBuilder:
-    """Everything about a prompt that does not change from step to step."""
+    """Makes turns from rows; holds what does not change from step to step."""
 
     encoder: PromptEncoder
     policy: HintPolicy
@@ -86,7 +89,10 @@ class TurnBuilder:
     run_seed: int
 
     def turns(self, row: dict[str, Any], *, index: int, step: int) -> tuple[list[Turn], int]:
-        """The row's turns, lowest level first, and how many levels were skipped because they do not fit."""
+        """The row's turns, lowest level first, and how many levels were skipped because they do not fit.
+
+        Raises Unusable if the picture cannot be read or not even level 0 fits.
+        """
         levels = self.policy.levels(row["reasoning_steps"], key=f"{self.run_seed}/{step}/{row['id']}")
         prompt = self._prompt(row, "", self._images(row))
         turns = {level.level: self._turn(row, level, prompt, index, step) for level in levels}
@@ -106,27 +112,38 @@ class TurnBuilder:
         return self.encoder.prompt(training_messages(question_with_hint(row["question"], hint)), *images)
 
     def _turn(self, row: dict[str, Any], level: HintLevel, prompt: EncodedPrompt, index: int, step: int) -> Turn:
-        if self.injection == "query":
+        if self.injection == "query":  # the hint ends the question; the turn begins with `<think>` alone
             images = (prompt.image, prompt.sampler_image)
             prompt, begun = (self._prompt(row, level.text, images) if level.text else prompt), begun_turn("")
-        else:
+        else:  # the hint begins the model's answer
             begun = begun_turn(level.text)
         seed = turn_seed(self.run_seed, step, row["id"], level.level)
         hint_tokens = len(self.encoder.begun(level.text)) if level.text else 0
         return Turn(index, level, prompt, begun, self.encoder.begun(begun), hint_tokens, seed)
 
 
-def usable_turns(
+@dataclass(frozen=True, slots=True)
+class PreparedPrompt:
+    """A prompt that can be sampled: the row it was made from, its turns (H, lowest level first), how many levels were skipped
+    because they do not fit, and why rows before this one could not be used."""
+
+    row: dict[str, Any]
+    turns: list[Turn]
+    num_skipped: int
+    rejected: list[str]
+
+
+def prepare_prompt(
     builder: TurnBuilder, dataset: Sequence[dict[str, Any]], row: dict[str, Any], *, index: int, step: int
-) -> tuple[dict[str, Any], list[Turn], int, list[str]]:
-    """The row's turns, or those of the next usable row behind it: (row used, turns, skipped levels, reasons why not)."""
-    reasons: list[str] = []
+) -> PreparedPrompt:
+    """Prepares `row`, or the next usable row behind it in the data. Raises Unusable if no row of the data set can be used."""
+    rejected: list[str] = []
     for offset in range(len(dataset)):
         candidate = row if offset == 0 else dataset[(row["row"] + offset) % len(dataset)]
         try:
-            turns, skipped = builder.turns(candidate, index=index, step=step)
+            turns, num_skipped = builder.turns(candidate, index=index, step=step)
         except Unusable as reason:
-            reasons.append(f"{candidate['source']}: {reason}")
+            rejected.append(f"{candidate['source']}: {reason}")
             continue
-        return candidate, turns, skipped, reasons
-    raise Unusable(f"none of the {len(dataset)} samples can be used; the last: {reasons[-1]}")
+        return PreparedPrompt(candidate, turns, num_skipped, rejected)
+    raise Unusable(f"none of the {len(dataset)} samples can be used; the last: {rejected[-1]}")

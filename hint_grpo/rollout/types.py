@@ -1,26 +1,28 @@
-"""The types of a rollout, in the order in which they come about. Letters: B prompts, H levels, G completions, T tokens.
+"""The types of a rollout, in the order in which they come about. Letters: B prompts, H levels, G completions, F reward functions.
 
 EncodedPrompt   a prompt as token ids, with what the image processor made of its picture
-Turn            a prompt at one hint level: what a backend is asked to continue, G times
-Sampled         one completion's tokens, as the model wrote them
-Group           G completions of one turn with their rewards
-Rollout         every group tried for one prompt, and which one is trained on
+Turn            a prompt at one hint level: what a backend continues G times
+Sampled         one completion: its tokens as the model wrote them, and why it ended
+Group           the G completions of one turn with their rewards
+Rollout         every group sampled for one prompt, and which of them is trained on
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from hint_grpo.hints import HintLevel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedPrompt:
-    """`ids` hold one placeholder per image token (what transformers takes), `short_ids` one per image (what vLLM takes).
+    """A prompt as a model reads it.
 
-    `image_inputs` are the processor's of `image`, which the policy reads. vLLM reads `sampler_image`: the same picture, or
-    what --picture_processing made of it, with as many image tokens.
+    `ids` hold one placeholder per image token (for transformers), `short_ids` one per image (for vLLM, which expands it).
+    `image_inputs` is what the processor made of `image`, for the policy. vLLM gets `sampler_image`: the same picture, or the
+    one that --picture_processing made of it, with as many image tokens.
     """
 
     messages: list[dict[str, Any]]
@@ -33,7 +35,7 @@ class EncodedPrompt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turn:
-    """Continue `prompt`, whose assistant turn is begun with `begun_ids` (`<think>` and the hint), `seed` for sampling."""
+    """An assistant turn to complete: `prompt`, then `begun_ids` (`<think>` and the hint); `seed` is for sampling."""
 
     index: int  # which of the B prompts
     hint: HintLevel
@@ -46,21 +48,34 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Tokens with the end token where there is one; `logps` are the sampler's own, None where it gives none."""
+    """One completion. `token_ids` include the end token if the model wrote one.
+
+    `logps` are the sampler's log-probabilities of these tokens (None: the sampler is the policy itself and reports none).
+    `finish_reason`: "stop" after an end token, "length" if --max_completion_length cut it off.
+    """
 
     token_ids: list[int]
     logps: list[float] | None
+    finish_reason: Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """G completions of one turn. `rewards_GF` has one column per reward function, NaN where one gave none."""
+    """G completions of one turn. `rewards_GF` has one column per reward function, NaN where a function gave no reward."""
 
     turn: Turn
     completions: list[Sampled]
     texts: list[str]
     accuracy_G: list[float]
     rewards_GF: list[list[float]]
+
+    def weighted_rewards(self, weights_F: Sequence[float]) -> list[float]:
+        """(G,): the weighted sum over reward functions; NaN where none gave a reward."""
+        totals = []
+        for row_F in self.rewards_GF:
+            given = [weight * reward for weight, reward in zip(weights_F, row_F, strict=True) if not math.isnan(reward)]
+            totals.append(sum(given) if given else math.nan)
+        return totals
 
 
 @dataclass(slots=True)
@@ -75,13 +90,15 @@ class Rollout:
         return self.groups[self.chosen]
 
 
-# Called when all G completions of a turn are there; returns the turns to sample next.
+# Called when all G completions of a turn have been sampled; returns the turns to sample next.
 OnGroup = Callable[[Turn, list[Sampled]], Sequence[Turn]]
 
 
 class RolloutBackend(Protocol):
-    """Samples turns. `ready` holds whatever must stay in place while turns are sampled (gathered or loaded weights)."""
+    """Samples turns. `ready` holds whatever must stay in place during sampling (gathered or loaded weights)."""
 
     def ready(self) -> AbstractContextManager[None]: ...
 
-    def run(self, turns: Sequence[Turn], num_generations: int, on_group: OnGroup) -> None: ...
+    def run(self, turns: Sequence[Turn], num_generations: int, on_group: OnGroup) -> None:
+        """Samples `num_generations` completions of each turn, and of each turn that `on_group` returns, until none is left."""
+        ...

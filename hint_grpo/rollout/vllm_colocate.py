@@ -190,4 +190,4 @@ def threads_kept() -> Iterator[None]:
 
 def _sampled(completion: Any) -> Sampled:
     logps = [logprobs[token].logprob for token, logprobs in zip(completion.token_ids, completion.logprobs, strict=True)]
-    return Sampled(list(completion.token_ids), logps)
+    return Sampled(list(completion.token_ids), logps, completion.finish_reason)

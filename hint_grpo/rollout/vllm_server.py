@@ -224,4 +224,4 @@ def _data_url(image: Any) -> str:
 
 def _sampled(choice: dict[str, Any]) -> Sampled:
     logps = [entry["logprob"] for entry in choice["logprobs"]["content"]]
-    return Sampled(choice["token_ids"], logps)
+    return Sampled(choice["token_ids"], logps, choice["finish_reason"])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hint_grpo.machine.files import replace_file
-from hint_grpo.rollout.types import Group, Rollout
+from hint_grpo.rollout.types import Rollout
 
 Record = dict[str, Any]
 FILE_NAME = "hint_ledger.jsonl"
@@ -27,17 +27,8 @@ def is_valid(rewards_G: Sequence[float]) -> bool:
     return len(scored) > 1
 
 
-def weighted_rewards(group: Group, weights_F: Sequence[float]) -> list[float]:
-    """Each completion's reward: the weighted sum over functions; NaN where no function gave one."""
-    totals = []
-    for row_F in group.rewards_GF:
-        given = [weight * reward for weight, reward in zip(weights_F, row_F, strict=True) if not math.isnan(reward)]
-        totals.append(sum(given) if given else math.nan)
-    return totals
-
-
 def make_record(step: int, row: dict[str, Any], rollout: Rollout, weights_F: Sequence[float], skipped: int) -> Record:
-    rewards = {level: weighted_rewards(group, weights_F) for level, group in rollout.groups.items()}
+    rewards = {level: group.weighted_rewards(weights_F) for level, group in rollout.groups.items()}
     turn = rollout.group.turn
     return {
         "step": step,

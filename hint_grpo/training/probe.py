@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,25 +167,23 @@ def report(prompts: Sequence[ProbedPrompt], num_generations: int) -> tuple[str, 
 def sample_prompts(trainer: Any, num_prompts: int, seed: int) -> Iterator[ProbedPrompt]:
     """Samples this process's share of `num_prompts` drawn prompts, a training batch at a time."""
     from hint_grpo.rollout.escalation import roll_out
-    from hint_grpo.rollout.prompting import usable_turns
+    from hint_grpo.rollout.prompting import prepare_prompt
 
     dataset, process = trainer.train_dataset, trainer.accelerator
     drawn = random.Random(seed).sample(range(len(dataset)), num_prompts)[process.process_index :: process.num_processes]
     batch_size = trainer.args.prompts_per_device
     for start in range(0, len(drawn), batch_size):
         used = [
-            usable_turns(trainer.turn_builder, dataset, dataset[row], index=index, step=0)
+            prepare_prompt(trainer.turn_builder, dataset, dataset[row], index=index, step=0)
             for index, row in enumerate(drawn[start : start + batch_size])
         ]
-        rows = [row for row, *_ in used]
+        rows = [prompt.row for prompt in used]
         turns_BH = [
-            [turn for turn in turns if turn.hint.num_steps in needed_steps(len(row["reasoning_steps"]))]
-            for row, turns, *_ in used
+            [turn for turn in prompt.turns if turn.hint.num_steps in needed_steps(len(prompt.row["reasoning_steps"]))]
+            for prompt in used
         ]
-        trainer.judge.rows = rows
-        rollouts = roll_out(
-            turns_BH, trainer.backend, trainer.judge_group, num_generations=trainer.num_generations, lazy=False
-        )
+        score = partial(trainer.score_group, rows)
+        rollouts = roll_out(turns_BH, trainer.backend, score, num_generations=trainer.num_generations, lazy=False)
         for row, rollout in zip(rows, rollouts, strict=True):
             groups = [
                 ProbedGroup(

@@ -84,7 +84,7 @@ def test_masks_and_lengths_of_hinted_rollouts(family, make_trainer, rows):
     batch = batch_for(trainer, rows[:2])
     mask = batch["completion_mask"] * batch["tool_mask"]
     row = 0
-    for rollout in trainer.rollouts:
+    for rollout in trainer.batch.rollouts:
         turn = rollout.group.turn
         assert turn.begun == "<think>" + turn.hint.text == "<think>Row 1 has 1."
         for completion in rollout.group.completions:
@@ -128,7 +128,7 @@ def test_log_probabilities_are_those_of_plain_forward_passes(family, make_traine
     model = AutoModelForImageTextToText.from_pretrained(tiny_path(family), dtype=torch.float64)
     processor = AutoProcessor.from_pretrained(tiny_path(family))
     row = 0
-    for place, rollout in enumerate(trainer.rollouts):
+    for place, rollout in enumerate(trainer.batch.rollouts):
         turn = rollout.group.turn
         for completion in rollout.group.completions:
             expected = plain_logps(model, processor, turn, completion, open_image(rows[place]["image"]))
@@ -151,7 +151,7 @@ def test_rollouts_never_hold_a_vision_token(family, make_trainer, rows):
         for token in never:
             head[token] = 10 * head.mean(dim=0) + head[token]
     batch_for(trainer, rows)
-    sampled = {t for r in trainer.rollouts for g in r.groups.values() for c in g.completions for t in c.token_ids}
+    sampled = {t for r in trainer.batch.rollouts for g in r.groups.values() for c in g.completions for t in c.token_ids}
     assert sampled
     assert not sampled & {*never, trainer.encoder.family.image_token_id}
 
@@ -159,7 +159,7 @@ def test_rollouts_never_hold_a_vision_token(family, make_trainer, rows):
 def test_query_injection(family, make_trainer, rows):
     trainer = make_trainer(family, hint_injection="query")
     batch_for(trainer, rows[:2])
-    for place, rollout in enumerate(trainer.rollouts):
+    for place, rollout in enumerate(trainer.batch.rollouts):
         prompt = trainer.encoder.tokenizer.decode(rollout.groups[1].turn.prompt.ids)
         assert prompt.index(rows[place]["question"]) < prompt.index("Row 1 has 1.")
 

@@ -74,13 +74,13 @@ def test_vllm_samples_from_the_policy_before_and_after_an_update(tiny_path, rows
     trainer.train()
     assert len(gaps) == 3
     assert max(gaps) < 1e-3, gaps
-    assert all(rollout.chosen == 1 for rollout in trainer.rollouts)
+    assert all(rollout.chosen == 1 for rollout in trainer.batch.rollouts)
 
 
 def logp_gap(trainer) -> float:
     """Mean |trainer's - vLLM's log-probability|, after allowing for the suppressed tokens (vLLM renormalises)."""
     never, gaps = torch.tensor(trainer.vllm_generation.suppressed_ids), []
-    for rollout in trainer.rollouts:
+    for rollout in trainer.batch.rollouts:
         turn = rollout.group.turn
         for completion in rollout.group.completions:
             begun = turn.prompt.ids + turn.begun_ids

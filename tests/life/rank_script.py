@@ -34,7 +34,7 @@ def largest_gap(trainer) -> float | None:
     never = torch.tensor(trainer.vllm_generation.suppressed_ids)
     model = trainer.accelerator.unwrap_model(trainer.model)
     gaps = []
-    for rollout in trainer.rollouts:
+    for rollout in trainer.batch.rollouts:
         for group in rollout.groups.values():
             turn = group.turn
             for completion in group.completions:
@@ -57,15 +57,15 @@ def main(report: Path) -> None:
     seen = []
     with run.rollout_server(training, model) as server:
         trainer = run.make_trainer(script, training, model, dataset, processor, server)
-        trainer.judge.accuracy, trainer.judge.rewards = right_late, [right_late]
+        trainer.scorer.accuracy, trainer.scorer.rewards = right_late, [right_late]
         record = trainer._record
 
         def look(*arguments):
             seen.append(
                 {
-                    "levels": [sorted(rollout.groups) for rollout in trainer.rollouts],
-                    "chosen": [rollout.chosen for rollout in trainer.rollouts],
-                    "solutions": [row["solution"] for row in trainer.judge.rows],
+                    "levels": [sorted(rollout.groups) for rollout in trainer.batch.rollouts],
+                    "chosen": [rollout.chosen for rollout in trainer.batch.rollouts],
+                    "solutions": [row["solution"] for row in trainer.batch.rows],
                     "gap": largest_gap(trainer),
                 }
             )

@@ -30,7 +30,7 @@ def main(report: Path) -> None:
     processor = run.load_processor(model, training)
     dataset, _ = run.load_data(script, training, processor)
     trainer = run.make_trainer(script, training, model, dataset, processor)
-    trainer.judge.accuracy, trainer.judge.rewards = half_right, [half_right]
+    trainer.scorer.accuracy, trainer.scorer.rewards = half_right, [half_right]
     partitioned = [hasattr(parameter, "ds_id") for parameter in trainer.model.parameters()]
     trainer.train()
     partitioned += [hasattr(parameter, "ds_id") for parameter in trainer.model.parameters()]

@@ -29,7 +29,7 @@ def logp_gap(trainer):
     """
     never = torch.tensor(trainer.vllm_generation.suppressed_ids)
     gaps = []
-    for rollout in trainer.rollouts:
+    for rollout in trainer.batch.rollouts:
         prompt, turn = rollout.group.turn.prompt, rollout.group.turn
         for completion in rollout.group.completions:
             begun = prompt.ids + turn.begun_ids

@@ -43,6 +43,6 @@ def test_the_ledger_and_its_metrics_are_described_as_they_are(make_trainer, samp
     metrics = section(outputs, "Metrics, means over")
     for name in ledger.metrics([record], 3):
         assert re.sub(r"_\d$", "_i", name) in metrics, name
-    turn = trainer.rollouts[0].group.turn
+    turn = trainer.batch.rollouts[0].group.turn
     assert record["hint_tokens"] == len(trainer.encoder.begun(turn.hint.text)) < len(turn.begun_ids)
     assert json.loads(json.dumps(record)) == record

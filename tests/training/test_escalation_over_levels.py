@@ -33,7 +33,7 @@ class Scripted:
         self.asked += waiting
         while waiting:
             turn = waiting.pop(self.pick)
-            more = list(on_group(turn, [Sampled([7], None)] * num_generations))
+            more = list(on_group(turn, [Sampled([7], None, "stop")] * num_generations))
             self.asked += more
             waiting += more
 

@@ -75,12 +75,12 @@ def trainer64(make_trainer, samples):
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_loss_and_gradient_agree_with_the_float64_reference(trainer64, samples, batch_size):
     batch = batch_for(trainer64, samples[:batch_size])
-    assert {rollout.chosen for rollout in trainer64.rollouts} >= {1}, "the case must have hints"
+    assert {rollout.chosen for rollout in trainer64.batch.rollouts} >= {1}, "the case must have hints"
     loss = trainer64.compute_loss(trainer64.model, batch)
     got = gradients(trainer64.model, loss)
 
     # The policy's own forward is TRL's patched one with labels only; without labels it is the model's.
-    expected_loss = reference_loss(trainer64.model, trainer64.ref_model, trainer64.rollouts)
+    expected_loss = reference_loss(trainer64.model, trainer64.ref_model, trainer64.batch.rollouts)
     expected = gradients(trainer64.model, expected_loss)
 
     assert loss.item() == pytest.approx(expected_loss.item(), abs=1e-6)
@@ -101,23 +101,22 @@ def test_hints_of_several_lengths_in_one_batch(make_trainer, samples):
         needed = {first: 0}.get(solution[0], 20)
         return [float(len(text) >= needed and place == 1) for place, text in enumerate(begun)]
 
-    trainer.judge.accuracy, trainer.judge.rewards = accuracy, [accuracy]
+    trainer.scorer.accuracy, trainer.scorer.rewards = accuracy, [accuracy]
     nudge(trainer.model)
     rows = [samples[0], *[row for row in samples if row["solution"] != first][:2]]
     batch = batch_for(trainer, rows)
-    assert trainer.rollouts[0].chosen == 0
-    assert len({len(rollout.group.turn.begun_ids) for rollout in trainer.rollouts}) >= 2
+    assert trainer.batch.rollouts[0].chosen == 0
+    assert len({len(rollout.group.turn.begun_ids) for rollout in trainer.batch.rollouts}) >= 2
     loss = trainer.compute_loss(trainer.model, batch)
-    expected = reference_loss(trainer.model, trainer.ref_model, trainer.rollouts)
+    expected = reference_loss(trainer.model, trainer.ref_model, trainer.batch.rollouts)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_batch_of_two_is_the_mean_of_two_batches_of_one(trainer64, samples):
     with torch.no_grad():
         together = trainer64.compute_loss(trainer64.model, batch_for(trainer64, samples[:2])).item()
-        rollouts = trainer64.rollouts
+        rollouts = trainer64.batch.rollouts
         alone = []
         for rollout in rollouts:
-            trainer64.turns_BH = [[rollout.group.turn]]
             alone.append(reference_loss(trainer64.model, trainer64.ref_model, [rollout]).item())
     assert together == pytest.approx(sum(alone) / 2, abs=1e-6)

@@ -23,7 +23,7 @@ def check_batch(trainer, batch):
     mask = batch["completion_mask"] * batch["tool_mask"]
     image_token = trainer.model.config.image_token_id
     row = 0
-    for rollout in trainer.rollouts:
+    for rollout in trainer.batch.rollouts:
         turn = rollout.group.turn
         for completion in rollout.group.completions:
             begun, sampled = len(turn.begun_ids), len(completion.token_ids)
@@ -32,6 +32,8 @@ def check_batch(trainer, batch):
             assert mask[row, :begun].sum() == 0
             assert batch["completion_mask"][row].sum() == begun + sampled
             assert batch["completion_ids"][row, begun : begun + sampled].tolist() == completion.token_ids
+            ended = completion.token_ids[-1] in trainer.eos_token_ids
+            assert completion.finish_reason == ("stop" if ended else "length")
             row += 1
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
     assert torch.equal(batch["mm_token_type_ids"], (ids == image_token).long())
@@ -42,11 +44,11 @@ def test_masks_and_image_tokens_at_every_level(trainer, samples):
     one_step = max(len(begun_turn(hint_at_level(row["reasoning_steps"], 1, 3))) for row in samples[:2])
     for level, characters in enumerate((0, 20, one_step + 1)):
         accuracy = correct_from(characters)
-        trainer.judge.accuracy, trainer.judge.rewards = accuracy, [accuracy]
+        trainer.scorer.accuracy, trainer.scorer.rewards = accuracy, [accuracy]
         batch = batch_for(trainer, samples[:2])
-        assert max(rollout.chosen for rollout in trainer.rollouts) == level
+        assert max(rollout.chosen for rollout in trainer.batch.rollouts) == level
         check_batch(trainer, batch)
-    trainer.judge.accuracy, trainer.judge.rewards = correct_from(20), [correct_from(20)]
+    trainer.scorer.accuracy, trainer.scorer.rewards = correct_from(20), [correct_from(20)]
 
 
 def test_rewards_are_of_the_chosen_group_and_see_only_what_the_model_wrote(trainer, samples):
@@ -56,9 +58,9 @@ def test_rewards_are_of_the_chosen_group_and_see_only_what_the_model_wrote(train
         seen.append((list(completions), begun[0]))
         return correct_from(20)(completions, begun)
 
-    trainer.judge.accuracy, trainer.judge.rewards = accuracy, [accuracy]
+    trainer.scorer.accuracy, trainer.scorer.rewards = accuracy, [accuracy]
     batch = batch_for(trainer, samples[:1])
-    (rollout,) = trainer.rollouts
+    (rollout,) = trainer.batch.rollouts
     hint = rollout.group.turn.hint.text
     assert hint
     assert rollout.group.turn.begun == "<think>" + hint
@@ -72,7 +74,7 @@ def test_rewards_are_of_the_chosen_group_and_see_only_what_the_model_wrote(train
 
 
 def test_metrics_and_ledger_of_a_batch(trainer, samples):
-    trainer.judge.accuracy = trainer.judge.rewards[0]
+    trainer.scorer.accuracy = trainer.scorer.rewards[0]
     trainer._metrics["train"].clear()
     trainer.ledger_path.unlink(missing_ok=True)
     batch_for(trainer, samples[:2])
@@ -92,7 +94,7 @@ def test_query_injection_puts_the_hint_into_the_question(make_trainer, samples):
     batch = batch_for(trainer, samples[:2])
     check_batch(trainer, batch)
     for place, row in enumerate(samples[:2]):
-        turn = trainer.rollouts[place].group.turn
+        turn = trainer.batch.rollouts[place].group.turn
         prompt = trainer.encoder.tokenizer.decode(turn.prompt.ids)
         assert turn.hint.text
         assert turn.hint.text in prompt
@@ -130,7 +132,7 @@ def test_unusable_samples_are_replaced_and_counted(make_trainer, samples, tmp_pa
     rows = [{**samples[0], "image": str(broken)}, *samples[1:5]]
     trainer = make_trainer(accuracy=correct_from(0), samples=rows)
     batch_for(trainer, rows[:2])
-    assert [row["id"] for row in trainer.judge.rows] == [rows[1]["id"], rows[1]["id"]]
+    assert [row["id"] for row in trainer.batch.rows] == [rows[1]["id"], rows[1]["id"]]
     assert trainer._metrics["train"]["data/replaced_samples"] == [1]
     assert f"sample left out: {samples[0]['source']}" in capsys.readouterr().out
 

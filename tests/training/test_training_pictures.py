@@ -42,7 +42,7 @@ def test_a_run_of_two_steps(make_trainer, odd_samples, monkeypatch):
 
     def recording(*arguments):
         gaps.append(logp_gap(trainer))
-        seen.extend(rollout.group.turn for rollout in trainer.rollouts)
+        seen.extend(rollout.group.turn for rollout in trainer.batch.rollouts)
         record(*arguments)
 
     monkeypatch.setattr(trainer, "_record", recording)

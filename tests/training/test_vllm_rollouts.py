@@ -83,9 +83,14 @@ def test_stale_weights_would_be_seen(trainer, samples):
 def test_levels_share_the_engine_and_keep_their_prompts(trainer, samples):
     batch = batch_for(trainer, samples[:2])
     mask = batch["completion_mask"] * batch["tool_mask"]
-    sampled = [len(completion.token_ids) for rollout in trainer.rollouts for completion in rollout.group.completions]
+    sampled = [
+        len(completion.token_ids) for rollout in trainer.batch.rollouts for completion in rollout.group.completions
+    ]
     assert mask.sum(1).tolist() == sampled
-    for row, rollout in zip(samples[:2], trainer.rollouts, strict=True):
+    for completion in (c for rollout in trainer.batch.rollouts for c in rollout.group.completions):
+        ended = completion.token_ids[-1] in trainer.eos_token_ids
+        assert completion.finish_reason == ("stop" if ended else "length")
+    for row, rollout in zip(samples[:2], trainer.batch.rollouts, strict=True):
         assert set(rollout.groups) == {0, 1}
         assert rollout.chosen == 1
         assert rollout.group.turn.hint.text == row["reasoning_steps"][0]
@@ -94,8 +99,12 @@ def test_levels_share_the_engine_and_keep_their_prompts(trainer, samples):
 
 
 def test_a_step_can_be_repeated(trainer, samples):
-    first = [[c.token_ids for c in r.group.completions] for r in (batch_for(trainer, samples[:2]), trainer.rollouts)[1]]
-    again = [[c.token_ids for c in r.group.completions] for r in (batch_for(trainer, samples[:2]), trainer.rollouts)[1]]
+    first = [
+        [c.token_ids for c in r.group.completions] for r in (batch_for(trainer, samples[:2]), trainer.batch.rollouts)[1]
+    ]
+    again = [
+        [c.token_ids for c in r.group.completions] for r in (batch_for(trainer, samples[:2]), trainer.batch.rollouts)[1]
+    ]
     assert first == again
     assert first[0][0] != first[0][1]  # a group's completions differ
 
@@ -107,7 +116,9 @@ def test_vision_tokens_are_never_sampled(trainer, samples):
     sampled = set()
     for seed in range(3):
         batch_for(trainer, samples[seed : seed + 2])
-        sampled |= {t for r in trainer.rollouts for g in r.groups.values() for c in g.completions for t in c.token_ids}
+        sampled |= {
+            t for r in trainer.batch.rollouts for g in r.groups.values() for c in g.completions for t in c.token_ids
+        }
     assert not sampled & set(never)
 
 

@@ -32,8 +32,8 @@ def main(report: Path) -> None:
         name: uses_v2(model.model_name_or_path, sleeps=sleeps) for name, sleeps in (("asleep", True), ("awake", False))
     }
     trainer = run.make_trainer(script, training, model, dataset, processor)
-    trainer.judge.accuracy = lambda completions, **_: [float(place % 2 == 0) for place in range(len(completions))]
-    trainer.judge.rewards = [trainer.judge.accuracy]
+    trainer.scorer.accuracy = lambda completions, **_: [float(place % 2 == 0) for place in range(len(completions))]
+    trainer.scorer.rewards = [trainer.scorer.accuracy]
     record, gaps = trainer._record, []
 
     def look(*arguments):
