@@ -18,9 +18,9 @@ int nvmlSystemGetDriverVersion(char *text, unsigned size) { strncpy(text, getenv
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = atoi(getenv("FAKE_GPUS")); return 0; }
 """
 LOOK = """
-from hint_grpo import machine
-machine.torch_cuda = lambda: {cuda!r}
-print(machine.count_gpus(), machine.gpu_problem())
+from hint_grpo.machine import hardware
+hardware.torch_cuda = lambda: {cuda!r}
+print(hardware.count_gpus(), hardware.gpu_problem())
 """
 
 
