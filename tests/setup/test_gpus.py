@@ -88,7 +88,9 @@ def test_what_cuda_visible_devices_leaves() -> None:
 
 def test_both_commands_stop_with_one_line(libraries, repository, tmp_path) -> None:
     """With a sitecustomize, because torch here is a CPU build."""
-    (tmp_path / "sitecustomize.py").write_text("from hint_grpo import machine\nmachine.torch_cuda = lambda: '13.0'\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "from hint_grpo.machine import hardware\nhardware.torch_cuda = lambda: '13.0'\n"
+    )
     model, data = tmp_path / "model", tmp_path / "data"
     for folder in (model, data):
         folder.mkdir()
