@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hint_grpo.data.samples import Filter, Refused
+from hint_grpo.scoring.option_letters import RAW_CLOSE, RAW_OPEN, UNLISTED
 
 # ----------------------------------------------------------------------------------------------------
 # A value as a person writes it, found among words: "exactly 2√3 cm long" holds "2√3 cm", "5 red cubes" holds "5".
@@ -150,9 +151,11 @@ def _without_text(text: str) -> str:
 LONGEST_CONCLUSION = 2000
 """Characters; what is longer is an essay and states no clear value. It also bounds the time that a hostile text costs."""
 
-LETTER = r"\**[(\uff08]?([A-H])[)\uff09]?\**"
-LETTER_ALONE = re.compile(r"[(\uff08]?\s*([A-H])\s*[)\uff09]?\s*[.:。]?")
-LETTER_WITH_TEXT = re.compile(r"[(\uff08]?([A-H])(?:[)\uff09][.:\uff1a]?|[.:\uff0e\uff1a、])\s*(\S.*)", re.DOTALL)
+LETTER = rf"\**{RAW_OPEN}?({UNLISTED}){RAW_CLOSE}?\**"
+LETTER_ALONE = re.compile(rf"{RAW_OPEN}?\s*({UNLISTED})\s*{RAW_CLOSE}?\s*[.:。]?")
+LETTER_WITH_TEXT = re.compile(
+    rf"{RAW_OPEN}?({UNLISTED})(?:{RAW_CLOSE}[.:\uff1a]?|[.:\uff0e\uff1a、])\s*(\S.*)", re.DOTALL
+)
 LETTER_IN_SENTENCE = re.compile(
     r"(?:\b(?i:answer|option|choice)\b(?:\s+(?i:is|would\s+be|must\s+be))?|答案[是为]?|选择?)\s*[:\uff1a]?\s*(?i:option\s+|choice\s+)?"
     + LETTER
@@ -163,8 +166,12 @@ LETTER_IS_RIGHT = re.compile(
     rf"(?:\b(?i:option|choice|answer)\s+|^){LETTER}\s+is\s+(?:the\s+)?(?i:(?:correct|right|best)\b|answer\b)"
 )
 # Behind a letter: another one, so that both are meant ("A and C", "A, B").
-ANOTHER_LETTER = re.compile(r"\s*(?:[,\uff0c、;]|\band\b|\bor\b|&|和|或)+\s*\**[(\uff08]?[A-H](?![\w°=])(?!\s*=)")
-SECOND_OPTION = re.compile(r"(?:[,;\uff0c\uff1b、]|\band\b|\bor\b|&|和|或)\s*[(\uff08]?[A-H][)\uff09.\uff0e:\uff1a]")
+ANOTHER_LETTER = re.compile(
+    rf"\s*(?:[,\uff0c、;]|\band\b|\bor\b|&|和|或)+\s*\**{RAW_OPEN}?{UNLISTED}(?![\w°=])(?!\s*=)"
+)
+SECOND_OPTION = re.compile(
+    rf"(?:[,;\uff0c\uff1b、]|\band\b|\bor\b|&|和|或)\s*{RAW_OPEN}?{UNLISTED}[)\uff09.\uff0e:\uff1a]"
+)
 
 ANSWER_IS = re.compile(
     r"\banswer\b(?:\s+is|\s*:)?(?:\s+that)?\s*:?\s*(?P<value>.+)$|答案[是为]?[:\uff1a]?\s*(?P<wert>.+)$", re.I | re.S

@@ -6,6 +6,7 @@ from typing import Any
 
 from hint_grpo.data.answers import conclusion_value, has_number, option_letter
 from hint_grpo.data.samples import Filter, Refused
+from hint_grpo.scoring.option_letters import LETTERS, MAX_UNLISTED, RAW_CLOSE, RAW_OPEN, UNLISTED
 
 # ----------------------------------------------------------------------------------------------------
 # Multiple choice becomes fill-in-the-blank: the options leave the question.
@@ -17,7 +18,6 @@ from hint_grpo.data.samples import Filter, Refused
 # begins at A, misses no letter, and leaves no option empty; the more easily a style is mistaken, the longer the run must
 # be.
 
-LETTERS = "ABCDEFGH"
 LONGEST_INLINE_OPTION = 60
 
 
@@ -33,10 +33,14 @@ class Style:
 # Chinese records write the full-width forms of ( ) . : , ; which stand below as \uff08 and so on.
 # The order is the order of trust. A colon marks options at a line's start only: "angle A: angle B: angle C = 1:2:3".
 STYLES = (
-    Style(re.compile(r"^[ \t]*\**([A-H])\**\s?[.)\uff0e、:\uff1a](?![A-Za-z]\.)[ \t]*", re.MULTILINE), 2, inline=False),
-    Style(re.compile(r"(?<![A-Za-z0-9∠△⊙])[(\uff08]\s?([A-H])\s?[)\uff09][.:\uff1a、]?\s*"), 2, inline=True),
     Style(
-        re.compile(r"(?:(?<=[\s,;)\uff0c\uff1b\uff09。])|^)([A-H])(?:[.)](?=[\s\d\\$√π-])|[\uff0e、])\s*"),
+        re.compile(rf"^[ \t]*\**({UNLISTED})\**\s?[.)\uff0e、:\uff1a](?![A-Za-z]\.)[ \t]*", re.MULTILINE),
+        2,
+        inline=False,
+    ),
+    Style(re.compile(rf"(?<![A-Za-z0-9∠△⊙]){RAW_OPEN}\s?({UNLISTED})\s?{RAW_CLOSE}[.:\uff1a、]?\s*"), 2, inline=True),
+    Style(
+        re.compile(rf"(?:(?<=[\s,;)\uff0c\uff1b\uff09。])|^)({UNLISTED})(?:[.)](?=[\s\d\\$√π-])|[\uff0e、])\s*"),
         3,
         inline=True,
     ),
@@ -102,7 +106,7 @@ def _run_of_options(text: str, style: Style) -> list[re.Match[str]]:
     for start in [i for i, marker in enumerate(markers) if marker[1] == "A"][: -MOST_RUNS - 1 : -1]:
         run = [markers[start]]
         for marker in markers[start + 1 :]:
-            if marker[1] == LETTERS[len(run) % len(LETTERS)] and text[run[-1].end() : marker.start()].strip():
+            if marker[1] == LETTERS[len(run) % MAX_UNLISTED] and text[run[-1].end() : marker.start()].strip():
                 run.append(marker)
         if len(run) >= style.shortest and text[run[-1].end() :].strip():
             return run

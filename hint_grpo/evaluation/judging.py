@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from string import ascii_uppercase as LETTERS
 
 from hint_grpo.data.questions import Judging, Question
 from hint_grpo.evaluation.results import Answer, Result
@@ -19,10 +18,8 @@ from hint_grpo.evaluation.settings import PROTOCOLS
 from hint_grpo.machine.files import replace_file
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.scoring.choices import last_yes_or_no, letters_given, letters_led_to, yes_or_no
+from hint_grpo.scoring.option_letters import is_option, texts_by_letter
 from hint_grpo.scoring.reading import MAX_CHARACTERS, read
-
-# Options whose texts are not known are at most this many.
-UNKNOWN_OPTIONS = 8
 
 _TAG = re.compile(r"</?(?:think|answer)\s*>", re.IGNORECASE)
 _BRACKETED = re.compile(r"\(([A-Z])\)")
@@ -47,7 +44,7 @@ def option_named(text: str, options: tuple[str, ...]) -> str | None:
     the words of an option ("both A and B").
     """
     letters = letters_given(text[:MAX_CHARACTERS])
-    if len(letters) == 1 and _exists(letters[0], options):
+    if len(letters) == 1 and is_option(letters[0], len(options)):
         return letters[0]
     return _option_with_words(text, options) or (None if len(letters) > 1 else _option_with_value(text, options))
 
@@ -61,37 +58,28 @@ def _chosen(completion: str, options: tuple[str, ...], protocol: str) -> str | N
     if lines and (named := option_named(lines[-1], options)):
         return named
     for said in (letters_led_to(completion), _BRACKETED.findall(completion)):
-        if existing := [letter for letter in said if _exists(letter, options)]:
+        if existing := [letter for letter in said if is_option(letter, len(options))]:
             return existing[-1]
     return None
 
 
-def _exists(letter: str, options: tuple[str, ...]) -> bool:
-    return letter in LETTERS[: len(options) or UNKNOWN_OPTIONS]
-
-
-def _told(options: tuple[str, ...]) -> dict[str, str]:
-    """The options whose texts are known, by letter."""
-    return {letter: option for letter, option in zip(LETTERS, options, strict=False) if option}
-
-
 def _option_with_words(text: str, options: tuple[str, ...]) -> str | None:
     """The letter of the one option whose text the answer is, alone or behind its letter ("D tokyo")."""
-    told = _told(options)
+    texts = texts_by_letter(options)
     said = {tuple(_words(text)), tuple(_words(_ANSWER_IS.sub("", text[:MAX_CHARACTERS])))}
     found = _only(
         letter
-        for letter, option in told.items()
+        for letter, option in texts.items()
         if said & {tuple(_words(option)), (letter.casefold(), *_words(option))}
     )
-    if found is None and {*map(str.casefold, told.values())} == {"yes", "no"}:
-        found = _only(letter for letter, option in told.items() if option.casefold() == yes_or_no(text))
+    if found is None and {*map(str.casefold, texts.values())} == {"yes", "no"}:
+        found = _only(letter for letter, option in texts.items() if option.casefold() == yes_or_no(text))
     return found
 
 
 def _option_with_value(text: str, options: tuple[str, ...]) -> str | None:
     answer = f"<answer>{text}</answer>"
-    return _only(letter for letter, option in _told(options).items() if score(answer, option) == 1.0)
+    return _only(letter for letter, option in texts_by_letter(options).items() if score(answer, option) == 1.0)
 
 
 def _words(text: str) -> list[str]:

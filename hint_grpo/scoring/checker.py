@@ -24,6 +24,7 @@ from hint_grpo.scoring import pool
 from hint_grpo.scoring.answer_tags import extract_answer
 from hint_grpo.scoring.choices import letters_given, yes_or_no
 from hint_grpo.scoring.markup import plain_markup
+from hint_grpo.scoring.option_letters import gold_letter
 from hint_grpo.scoring.pool import count
 from hint_grpo.scoring.reading import MAX_CHARACTERS, Link, Reading, decimals, read, rounds_to
 from hint_grpo.scoring.several import RELATION, Several, equations, formula_in, pairs, read_several, symbols_of
@@ -204,17 +205,8 @@ def _numbers_close(first: Value, second: Value) -> bool:
     return abs(first.number - second.number) <= _CLOSE * max(abs(first.number), abs(second.number))
 
 
-# A ground truth that is an option: "B", "(B)", "B. 65°", "The answer is B."
-_LETTER = re.compile(
-    r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*)?[(\[]?([A-Z])[)\]]?[.:]?", re.IGNORECASE
-)
-_LETTER_FIRST = re.compile(r"\s*[(\[]?([A-Z])(?:[)\]]\s*[.:]?|[.:])\s*\S")
-
-
 def _option(gold: str) -> str | None:
-    gold = plain_markup(gold[:MAX_CHARACTERS])
-    letter = _LETTER.fullmatch(gold) or _LETTER_FIRST.match(gold)
-    return letter[1].upper() if letter else None
+    return gold_letter(plain_markup(gold[:MAX_CHARACTERS]))
 
 
 def _same_option(answer: str, gold: str) -> bool:

@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 
 from hint_grpo.scoring.markup import plain_markup
+from hint_grpo.scoring.option_letters import CLOSE, LEAD, OPEN
 
-_MENTION = re.compile(r"(?<![A-Za-z])[(\[]\s*([A-Z])\s*[)\]]|(?<![A-Za-z0-9\\'^_])([A-Z])(?![A-Za-z0-9'])")
+_MENTION = re.compile(rf"(?<![A-Za-z]){OPEN}\s*([A-Z])\s*{CLOSE}|(?<![A-Za-z0-9\\'^_])([A-Z])(?![A-Za-z0-9'])")
 _LONGEST_LEAD = 80  # characters before a letter that may lead to it
 _FILLER = (
     "is|are|was|would|should|must|will|could|can|only|be|to|the|an?|this|that|question|correct|right|best|final|most"
@@ -62,8 +63,8 @@ _FORMULA_BEFORE = re.compile(r"[-+*/^<>≤≥√_|]\s*$")
 _FORMULA_BEHIND = re.compile(r"\s*[+*/=^<>≤≥≈_|'\"]|\s*-\S")
 _EXPLAINS = re.compile(r"\b(?:because|since|as|whereas|while|unlike|for|due\s+to|explanation|reason)\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"\s+(?!(?:because|since|as|is|which|for|due|while|and|or|but|not)\b)[a-z]")
-_ALONE = re.compile(r"[(\[]?([a-z])[)\]]?\s*[.:,;]?")
-_SMALL_FIRST = re.compile(r"\s*[(\[]?([a-z])(?:[)\]]|[.:](?=\s))")
+_ALONE = re.compile(rf"{OPEN}?([a-z]){CLOSE}?\s*[.:,;]?")
+_SMALL_FIRST = re.compile(rf"\s*{OPEN}?([a-z])(?:{CLOSE}|[.:](?=\s))")
 
 _ITEM, _CHOSEN = 2, 3  # ranks; 1 is a letter in brackets, or at the end of "so it is B"
 
@@ -99,7 +100,7 @@ def letters_led_to(text: str) -> list[str]:
 
 def _capital_first(plain: str) -> str:
     """c, (c) and c) 65° are C."""
-    lead = re.match(r"(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*", plain, re.IGNORECASE)
+    lead = re.match(LEAD, plain, re.IGNORECASE)
     start = lead.end() if lead else 0
     letter = _ALONE.fullmatch(plain, start) or _SMALL_FIRST.match(plain, start)
     return plain[: letter.start(1)] + letter[1].upper() + plain[letter.end(1) :] if letter else plain

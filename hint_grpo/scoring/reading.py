@@ -15,6 +15,7 @@ from functools import lru_cache
 from math import factorial
 
 from hint_grpo.scoring.markup import plain_markup, with_digits
+from hint_grpo.scoring.option_letters import CLOSE, OPEN, UNLISTED
 from hint_grpo.scoring.units import match_unit
 from hint_grpo.scoring.values import NO_SYMBOLS, Unreadable, Value, evaluate, read_value
 from hint_grpo.scoring.wording import (
@@ -117,7 +118,9 @@ _LABEL = re.compile(
     r"\b(angle|figure|question|problem|option|choice|step|case|part|line|circle|point|no\.?)\s*#?[0-9]+\b(?!\s*[.°:][0-9]|\s*°)",
     re.IGNORECASE,
 )
-_OPTION = re.compile(r"^\s*(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?([A-H])[)\]]?\s*[.:,)\]]\s*(?=\S)", re.IGNORECASE)
+_OPTION = re.compile(
+    rf"^\s*(?:(?:option|choice|answer)\s*:?\s*)?{OPEN}?({UNLISTED}){CLOSE}?\s*[.:,)\]]\s*(?=\S)", re.IGNORECASE
+)
 # 2x = 10 and x + 5 = 10 do not say that something is 10; x1 = 10, AB + BC = 10 and f(2) = 10 do.
 _NAMES = re.compile(r"\\[A-Za-z]+|(?P<word>[A-Za-z]{2,})")
 _WITH_UNKNOWN = re.compile(

@@ -8,12 +8,12 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from string import ascii_uppercase as LETTERS
 from typing import Any, Literal
 
 from hint_grpo.data.jsonl import BadRecord
 from hint_grpo.data.questions import Judging
 from hint_grpo.prompts import ASK_LETTER, ASK_YES_NO, OPTIONS
+from hint_grpo.scoring.option_letters import LETTERS, is_option, texts_by_letter
 
 # ----------------------------------------------------------------------------------------------------
 # How a benchmark's questions are put, and how its answer column names the right option. Pure text, declared in `registry`.
@@ -43,7 +43,7 @@ def list_options(question: str, options: tuple[str, ...]) -> str:
     """
     if not options:
         return question
-    lines = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False) if text)
+    lines = "\n".join(f"{letter}. {text}" for letter, text in texts_by_letter(options).items())
     shown = tuple(options) == tuple(LETTERS[: len(options)])
     return ask_letter(question if shown else OPTIONS.format(Question=question, Options=lines), options)
 
@@ -59,7 +59,7 @@ def ask_yes_no(question: str, options: tuple[str, ...]) -> str:
 
 def by_letter(answer: str, options: tuple[str, ...]) -> str:
     letter = answer.strip().strip("().").upper()
-    if len(letter) != 1 or letter not in LETTERS[: len(options) or None]:
+    if not is_option(letter, len(options), unlisted=len(LETTERS)):
         raise BadRecord(f"its answer {answer[:40]!r} is no letter of its {len(options)} options")
     return letter
 
