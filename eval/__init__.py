@@ -1,1 +1,1 @@
-"""Runs of whole experiments through the published entry points: `demo`, `reproduce`."""
+"""Whole experiments, run through train_model.py and test_model.py: `demo`, `reproduce`. `runs` is what both share."""

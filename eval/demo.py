@@ -1,9 +1,11 @@
 """`make demo`: the whole project once, on a toy world, in minutes on two CPU cores.
 
-    toy world -> six training runs (Hint-GRPO and plain GRPO, three seeds, one starting point) -> evaluation with and without
-    the picture and with calibration -> tables and plots in output/demo
+    1. a toy world
+    2. six training runs from one starting point: Hint-GRPO and plain GRPO, three seeds each
+    3. evaluation of one trained model, with and without the picture and with calibration
+    -> tables and plots in output/demo
 
-Every figure is measured in this run by the published entry points, train_model.py and test_model.py.
+All numbers are measured in this run by the published entry points, train_model.py and test_model.py.
 """
 
 import argparse
@@ -29,14 +31,39 @@ from hint_grpo.evaluation.pool import WorkerSlot
 from hint_grpo.machine.errors import run_main
 from hint_grpo.training import ledger
 
-POLICIES = {"adaptive": "Hint-GRPO", "none": "plain GRPO"}
+POLICIES = {"adaptive": "Hint-GRPO", "none": "plain GRPO"}  # --hint_policy: label
 SEEDS = (1, 2, 3)
 LEARNING_RATE = 3e-4  # three times the recipes', for a fifth of their steps
 LEVEL_0_TASKS = 96  # 4 completions each
+# Printed at the end. All paths are in {out}.
+CLOSING = """
+Data utilisation is the share of prompts whose completions differ in reward; GRPO learns only from these.
+
+Look at:
+  {out}/tables.md                             the tables above
+  {out}/data_utilization.png                  data utilisation over the steps of two runs, one of each method
+  {out}/evaluation/accuracy_by_scale.png      accuracy against calibration scale
+  {out}/evaluation/scale-0.8/results.jsonl    each question with its answer and whether it is correct
+  {out}/adaptive-1/hint_ledger.jsonl          each training prompt with its hint level and rewards
+  {out}/logs                                  full output of every command
+docs/outputs.md explains all files and numbers.
+
+Next, every row and figure of the paper on a toy world (about a quarter of an hour on two CPU cores):
+  .venv/bin/python -m eval.reproduce --world toy
+
+{seconds:.0f} s in all"""
+
+# ----------------------------------------------------------------------------------------------------
+# The three steps
+
+
+def start_model(world: Path) -> Path:
+    """The model that every run starts from."""
+    return world / "Qwen2.5-VL-toy"
 
 
 def train_all(world: Path, out: Path, steps: int) -> None:
-    """Six runs, as many at a time as there are slots (GPUs, or CPU cores)."""
+    """Six runs of `steps` steps, as many at a time as there are slots (GPUs, or CPU cores)."""
     shared = read_settings(TOY_SETTINGS).training
 
     def train(job: tuple[str, int], slot: WorkerSlot) -> None:
@@ -62,7 +89,10 @@ def train_all(world: Path, out: Path, steps: int) -> None:
 
 
 def after_training(world: Path, out: Path) -> None:
-    """Level 0 of the starting model and of every run, and the evaluation of one; as many at a time as there are slots."""
+    """The evaluation of one run, and the accuracy at level 0 of the starting model and of every run.
+
+    As many commands at a time as there are slots.
+    """
     models = [start_model(world), *(out / f"{policy}-{seed}" for seed in SEEDS for policy in POLICIES)]
     common = {
         "model_path": out / f"adaptive-{SEEDS[0]}",
@@ -77,6 +107,7 @@ def after_training(world: Path, out: Path) -> None:
             {**common, "scale": 0.0, "output_dir": out / "evaluation-no_image"}, no_image=True
         ),
     }
+    # Level 0 is measured by two commands, for two slots.
     for number, part in enumerate((models[0::2], models[1::2])):
         flags = flag_words({"num_tasks": LEVEL_0_TASKS, "level_0": out / f"level_0-{number}.json"})
         commands[f"level_0-{number}"] = [sys.executable, "-m", "hint_grpo.toy.measure", *map(str, part), *flags]
@@ -87,23 +118,26 @@ def after_training(world: Path, out: Path) -> None:
     each_on_a_slot(run_one, sorted(commands, reverse=True), small_slots())  # the longest first
 
 
-def start_model(world: Path) -> Path:
-    return world / "Qwen2.5-VL-toy"
+# ----------------------------------------------------------------------------------------------------
+# Results
 
 
 def level_0_after(out: Path) -> dict[str, float]:
-    """By model folder: share of right completions without a hint, sampled as in training."""
+    """By model folder: share of correct completions without a hint, sampled as in training."""
     return {name: share for file in out.glob("level_0-*.json") for name, share in json.loads(file.read_text()).items()}
 
 
 def training_table(out: Path, start: Path) -> list[str]:
-    """Data utilisation over the run from the hint ledgers, and the reward at level 0 after it."""
+    """Markdown lines: per run its data utilisation, what level 0 alone would give, and the accuracy at level 0 afterwards.
+
+    The first two are means over the hint ledger; the last lines are the difference of the methods' means.
+    """
     level_0 = level_0_after(out)
     lines = [
         f"| run | seed | data utilisation | level 0 alone | level 0 after the run (before: {level_0[str(start)]:.3f}) |",
         "|---|---|---|---|---|",
     ]
-    averages = []
+    averages = []  # one list of column means per method
     for policy, label in POLICIES.items():
         rows = []
         for seed in SEEDS:
@@ -124,7 +158,7 @@ def training_table(out: Path, start: Path) -> list[str]:
 
 
 def evaluation_table(out: Path) -> list[str]:
-    """Accuracy of one trained model: scale 0.0 and 0.8 with the picture, and without it."""
+    """Markdown lines: accuracy of one trained model with the picture at scales 0.0 and 0.8, and without it."""
     lines = ["| evaluation | questions | accuracy, paper protocol | accuracy, strict |", "|---|---|---|---|"]
     for label, folder in {
         "with the picture, scale 0.0": "evaluation/scale-0.0",
@@ -137,28 +171,45 @@ def evaluation_table(out: Path) -> list[str]:
     return lines
 
 
+def write_results(out: Path, start: Path) -> None:
+    """Draws data utilisation over the steps of the first seed's two runs; prints and saves the tables."""
+    from hint_grpo.training.plots import plot_utilization  # imports matplotlib
+
+    ledgers = {label: out / f"{policy}-{SEEDS[0]}" / ledger.FILE_NAME for policy, label in POLICIES.items()}
+    plot_utilization(ledgers, out / "data_utilization")
+    tables = "\n".join(["", *training_table(out, start), "", *evaluation_table(out), ""])
+    print(tables, end="")
+    (out / "tables.md").write_text(tables)
+
+
+def closing(out: Path, seconds: float) -> str:
+    """What to look at and what to try next; paths are relative if they are in the current folder."""
+    shown = out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out
+    return CLOSING.format(out=shown, seconds=seconds)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Command line
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m eval.demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--output_dir", type=Path, default=ROOT / "output" / "demo")
-    parser.add_argument("--steps", type=int, default=16, help="training steps of each run")
+    parser.add_argument("--output_dir", type=Path, default=ROOT / "output" / "demo", help="deleted first")
+    parser.add_argument("--steps", type=int, default=16, help="training steps of each run (default 16)")
     arguments = parser.parse_args()
     out, start = arguments.output_dir.resolve(), time.time()
-    shutil.rmtree(out, ignore_errors=True)  # a demo measures its own run
+    shutil.rmtree(out, ignore_errors=True)  # results of an earlier demo
     world = out / "world"
+
     print("1. toy world", flush=True)
     run(toy_world_command(world), out / "logs" / "toy.txt")
     print(f"2. training ({len(SEEDS)} seeds each of Hint-GRPO and plain GRPO)", flush=True)
     train_all(world, out, arguments.steps)
     print("3. evaluation", flush=True)
     after_training(world, out)
-    from hint_grpo.training.plots import plot_utilization
 
-    ledgers = {label: out / f"{policy}-{SEEDS[0]}" / ledger.FILE_NAME for policy, label in POLICIES.items()}
-    plot_utilization(ledgers, out / "data_utilization")
-    tables = "\n".join(["", *training_table(out, start_model(world)), "", *evaluation_table(out), ""])
-    print(tables)
-    (out / "tables.md").write_text(tables)
-    print(f"tables.md, data_utilization.png, evaluation/ and logs/ are in {out}; {time.time() - start:.0f} s in all")
+    write_results(out, start_model(world))
+    print(closing(out, time.time() - start))
     return 0
 
 

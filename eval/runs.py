@@ -1,7 +1,7 @@
-"""What the experiments here share: commands of this project's entry points, run with a log each, one per GPU or core.
+"""What `demo` and `reproduce` share: commands of this project's entry points, and running them, one per GPU or core.
 
-A command that this module starts does not outlive it: on Linux it is told to end (SIGTERM, upon which a training writes a
-checkpoint) when its parent is gone, however that ended.
+Every command has its own log. On Linux a command gets SIGTERM when its parent ends, even after a crash or a kill; a training
+then writes a checkpoint and ends.
 """
 
 import os
@@ -20,14 +20,17 @@ from hint_grpo.machine.hardware import available_cores
 from hint_grpo.machine.processes import sigterm_when_parent_dies
 
 ROOT = Path(__file__).resolve().parents[1]
-LOG_LINES_SHOWN = 15
-ANYWHERE = WorkerSlot()
-SHARDING = ("deepspeed", "fsdp")
+LOG_LINES_SHOWN = 15  # of a failed command's log
+ANYWHERE = WorkerSlot()  # not bound to a GPU or to cores
+SHARDING = ("deepspeed", "fsdp")  # flags that need torchrun
 Job = TypeVar("Job")
+
+# ----------------------------------------------------------------------------------------------------
+# Commands
 
 
 def flag_words(flags: Mapping[str, Any]) -> list[str]:
-    """{"scale": [0.0, 0.8], "bf16": True} -> --scale 0.0 0.8 --bf16 true; a None leaves its flag out."""
+    """{"scale": [0.0, 0.8], "bf16": True} -> --scale 0.0 0.8 --bf16 true; flags that are None are left out."""
     words: list[str] = []
     for name, value in flags.items():
         if value is not None:
@@ -39,31 +42,42 @@ def flag_words(flags: Mapping[str, Any]) -> list[str]:
 def training_command(
     flags: Mapping[str, Any], *, recipe: Path | None = None, num_processes: int = 1, torchrun: bool = False
 ) -> list[str]:
-    """train_model.py; under torchrun if it has several processes, or DeepSpeed or FSDP, which need its variables."""
+    """train_model.py with these flags.
+
+    Under torchrun if `torchrun` is set, with several processes, and for DeepSpeed and FSDP, which need its environment
+    variables. recipe: a file for --config, relative to ROOT.
+    """
     torchrun = torchrun or num_processes > 1 or any(str(flags.get(name, "none")) != "none" for name in SHARDING)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
-    launcher += ["--shutdown-timeout", "300"]  # time for the checkpoint that a SIGTERM asks for
+    launcher += ["--shutdown-timeout", "300"]  # seconds: time to write a checkpoint after SIGTERM
     config = [] if recipe is None else ["--config", str(recipe)]
     return [sys.executable, *(launcher if torchrun else []), "train_model.py", *config, *flag_words(flags)]
 
 
 def evaluation_command(flags: Mapping[str, Any], *, no_image: bool = False) -> list[str]:
+    """test_model.py with these flags."""
     return [sys.executable, "test_model.py", *flag_words(flags), *(["--no_image"] if no_image else [])]
 
 
 def toy_world_command(folder: Path, num_test: int | None = None) -> list[str]:
+    """python -m hint_grpo.toy, which writes a toy world with `num_test` questions (None: its default)."""
     return [sys.executable, "-m", "hint_grpo.toy", str(folder), *flag_words({"num_test": num_test})]
 
 
+# ----------------------------------------------------------------------------------------------------
+# Running them
+
+
 def small_slots() -> list[WorkerSlot]:
-    """For toy models: the GPUs, one for each, or without a GPU the cores (a model this small is too small to share out)."""
+    """Slots for toy models: one per GPU, or without a GPU one per core (more cores would not speed up such a small model)."""
     return [WorkerSlot(gpu=gpu) for gpu in visible_gpus()] or [WorkerSlot(cores=(core,)) for core in available_cores()]
 
 
 def run(command: Sequence[str], log: Path, slot: WorkerSlot = ANYWHERE, keep_open: Sequence[int] = ()) -> None:
-    """Runs a command of the project with its output at the end of `log`, on its slot: a GPU, or cores with a thread each.
+    """Runs a command of the project in its slot: a GPU, or cores with a thread each. Waits until it ends.
 
-    `keep_open`: file descriptors the command holds for as long as it lives (see `claim`).
+    Its output is appended to `log`. keep_open: file descriptors that the command keeps open until it ends (see `claim`).
+    Raises UserError for an exit code other than 0, after printing the last lines of the log.
     """
 
     def prepare() -> None:  # in the child, ahead of the command
@@ -91,15 +105,15 @@ def run(command: Sequence[str], log: Path, slot: WorkerSlot = ANYWHERE, keep_ope
 
 
 def each_on_a_slot(work: Callable[[Job, WorkerSlot], None], jobs: Sequence[Job], slots: Sequence[WorkerSlot]) -> None:
-    """`work(job, slot)` for every job, in order, as many at a time as there are slots.
+    """Calls `work(job, slot)` for every job, in order, as many at a time as there are slots; no two share a slot.
 
-    The first exception, Ctrl-C included, keeps jobs that have not begun from beginning, and is raised.
+    After the first exception, Ctrl-C included, no further job starts, and the exception is raised.
     """
     free: Queue[WorkerSlot] = Queue()
     for slot in slots:
         free.put(slot)
 
-    def take(job: Job) -> None:
+    def run_job(job: Job) -> None:
         slot = free.get()
         try:
             work(job, slot)
@@ -107,7 +121,7 @@ def each_on_a_slot(work: Callable[[Job, WorkerSlot], None], jobs: Sequence[Job],
             free.put(slot)
 
     with ThreadPoolExecutor(len(slots)) as pool:
-        futures = [pool.submit(take, job) for job in jobs]
+        futures = [pool.submit(run_job, job) for job in jobs]
         try:
             for future in futures:
                 future.result()
@@ -118,9 +132,10 @@ def each_on_a_slot(work: Callable[[Job, WorkerSlot], None], jobs: Sequence[Job],
 
 @contextmanager
 def claim(folder: Path) -> Iterator[int]:
-    """Waits until no process works on `folder` and holds it; yields the descriptor for commands to hold it too.
+    """Holds a lock on `folder`, waiting until it is free; yields the lock's file descriptor.
 
-    A command whose parent was killed may still be writing its last checkpoint: whoever comes next waits for it.
+    Pass the descriptor to the commands that work on the folder (`keep_open`), so that they hold the lock too: a command
+    whose parent was killed may still be writing its last checkpoint, and the next run must wait for it.
     """
     import fcntl  # not on Windows, where the other modules still import
 

@@ -1,9 +1,10 @@
-"""`python -m eval.reproduce`: the paper's ablation table and figures from recipes; what is missing is run or resumed.
+"""`python -m eval.reproduce`: the paper's ablation table and figures from recipes; runs or resumes what is missing.
 
-recipes     reads eval/recipes (a training each), recipes/settings (what they share), tables (the rows)
-steps       one training, one evaluation: its command, and whether its files say that it is done
-plan        which steps a table and the figures need, run by run
-table       the paper's numbers beside the measured ones
-figures     data utilisation; accuracy with and without the picture; accuracy against scale
-cli, work   the command line; running what is missing
+In the order of the data flow:
+
+cli         the command line: which rows, which figures, which experiments
+recipes     reads eval/recipes (one training each), recipes/settings (what they share), eval/tables (the rows)
+steps       one training, one evaluation: its command, and by its files whether it is finished
+plan        which steps each run needs; runs those that are not finished
+report      the table, with the paper's numbers beside the measured ones, and the figures
 """

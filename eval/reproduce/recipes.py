@@ -1,7 +1,7 @@
-"""Reads recipes, the settings they share, and the rows of a table. Light to import.
+"""Reads recipes, the settings they share, and the rows of a table. Quick to import.
 
-eval/recipes/RUN.yaml               flags of train_model.py in which one run differs (`train_model.py --config` takes it)
-eval/recipes/settings/paper.yaml    what all runs share, in training and in evaluation
+eval/recipes/RUN.yaml               the flags in which one run differs (a file for `train_model.py --config`)
+eval/recipes/settings/paper.yaml    the flags that all runs share, in training and in evaluation
 eval/tables/ablation.yaml           rows: which run, evaluated at which scale, and the paper's number
 """
 
@@ -18,13 +18,18 @@ from hint_grpo.machine.errors import UserError
 RECIPES, TABLES = ROOT / "eval" / "recipes", ROOT / "eval" / "tables"
 PAPER_SETTINGS, TOY_SETTINGS = RECIPES / "settings" / "paper.yaml", RECIPES / "settings" / "toy.yaml"
 BASE = "base"
-"""The run that is none: the model as it is, without training."""
+"""Name of the pseudo-run that is the model without training."""
+PLAIN, MAIN = "grpo", "hint_grpo_m3"
+"""The runs that the figures compare: plain GRPO, and the paper's main row."""
 Flags = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all runs share. `one_slot_each`: as many at a time as there are GPUs, or CPU cores, each on one."""
+    """The flags that all runs share.
+
+    one_slot_each: run as many at a time as there are GPUs (or CPU cores, without a GPU), each on one of them.
+    """
 
     training: Flags = field(default_factory=dict)
     evaluation: Flags = field(default_factory=dict)
@@ -32,39 +37,48 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a table: the weights of `run`, evaluated at `scale`; `paper` is the paper's accuracy in %."""
+class TableRow:
+    """A row of the table: the weights of `run`, evaluated at one calibration scale."""
 
     name: str
     label: str
     run: str
     scale: float = 0.0
-    paper: float | None = None
+    paper: float | None = None  # the paper's accuracy in %; None if no number is on record
 
 
 def read_settings(path: Path) -> Settings:
+    """Raises UserError for a missing file or an unknown key."""
     try:
         return Settings(**_mapping(path))
     except TypeError as error:
-        raise UserError(f"{path} holds another key than training, evaluation, one_slot_each: {error}") from error
+        raise UserError(f"{path} may have the keys training, evaluation and one_slot_each only: {error}") from error
 
 
-def read_rows(path: Path) -> list[Row]:
-    return [Row(name, **values) for name, values in _mapping(path).items()]
+def read_rows(path: Path) -> list[TableRow]:
+    """The rows of a file in eval/tables, in order."""
+    return [TableRow(name, **values) for name, values in _mapping(path).items()]
 
 
 def recipe_path(run: str) -> Path:
+    """A run's recipe, which has the run's name."""
     return RECIPES / f"{run}.yaml"
 
 
 def shared_flags(run: str, settings: Settings, overrides: Mapping[str, Any]) -> Flags:
-    """The flags that stand beside `--config RECIPE`: flags win over a config, so those that the recipe sets are left out."""
+    """The flags to pass beside `--config RECIPE`.
+
+    A flag wins over a config, so the settings' flags that the recipe sets too are left out; `overrides` win over both.
+    """
     own = _mapping(recipe_path(run))
     return {name: value for name, value in settings.training.items() if name not in own} | dict(overrides)
 
 
 def read_flags(words: Sequence[str]) -> Flags:
-    """["--max_steps", "8", "--bf16", "--reward_funcs", "accuracy", "format"] as a mapping; a flag without value is true."""
+    """["--max_steps", "8", "--bf16", "--reward_funcs", "accuracy", "format"] as a mapping.
+
+    A flag without a value is True, one with several a list. Raises UserError if the first word is not a flag.
+    """
     flags: dict[str, list[str]] = {}
     for word in words:
         if word.startswith("--"):
@@ -73,14 +87,14 @@ def read_flags(words: Sequence[str]) -> Flags:
         elif flags:
             flags[next(reversed(flags))].append(word)
         else:
-            raise UserError(f"behind -- stand flags of train_model.py, such as --max_steps 8, not {word!r}")
+            raise UserError(f"expected a flag of train_model.py after --, such as --max_steps 8, not {word!r}")
     return {name: values if len(values) > 1 else values[0] if values else True for name, values in flags.items()}
 
 
 def _mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"{path} is not there")
+        raise UserError(f"{path} does not exist")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no YAML mapping")
+        raise UserError(f"{path} is not a YAML mapping")
     return content

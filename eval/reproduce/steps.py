@@ -1,14 +1,14 @@
-"""The steps of a reproduction: a training, an evaluation. Each knows its command, and by its files whether it is done.
+"""The steps of a reproduction: a training, an evaluation. Each has a command, and its files show whether it is finished.
 
 OUTPUT_DIR/training/RUN/           train_model.py's output; reproduce.json: the flags it is trained with
 OUTPUT_DIR/evaluation/RUN/final/   test_model.py's output for the run's last weights (of `base`: for the model itself)
 OUTPUT_DIR/evaluation/RUN/checkpoint-500/
-OUTPUT_DIR/logs/
-OUTPUT_DIR/preset_NAME/...         the same for every --preset but the default
+OUTPUT_DIR/logs/                   output of every command
+OUTPUT_DIR/preset_NAME/...         the same for each --preset other than the default
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,24 +22,32 @@ from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import replace_file
 from hint_grpo.training.presets import DEFAULT
 
-STATE_FILE = "trainer_state.json"  # train_model.py writes it last of all into its output folder, after the weights
-FLAGS_FILE = "reproduce.json"
+STATE_FILE = "trainer_state.json"  # the last file that train_model.py writes to its output folder, after the weights
+FLAGS_FILE = "reproduce.json"  # the flags that a run is trained with, to notice a change
 State = Literal["finished", "interrupted", "missing"]
 
 
+# ----------------------------------------------------------------------------------------------------
+# Experiment and steps
+
+
 class Step(Protocol):
-    """Something to run, unless its files say that it has been."""
+    """A command to run, unless its files show that it is finished."""
 
     @property
     def name(self) -> str: ...
     def state(self) -> State: ...
     def command(self) -> list[str]: ...
-    def begin(self) -> None: ...
+    def prepare(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a whole reproduction is made with, and where it goes. Paths are absolute: commands run in the project's root."""
+    """The inputs, settings and output folder of a whole reproduction.
+
+    Paths are absolute, because commands run in the project's root. overrides: flags of train_model.py that win over
+    settings and recipes. num_processes: training processes. limit: only so many questions (None: all).
+    """
 
     model_path: Path
     data_path: Path
@@ -54,21 +62,23 @@ class Experiment:
 
     @property
     def preset_flag(self) -> Flags:
-        """--preset of train_model.py and test_model.py; nothing for the default, so that earlier runs stay what they are."""
+        """--preset for both entry points; left out for the default, so that runs from before there were presets still match."""
         return {} if self.preset == DEFAULT else {"preset": self.preset}
 
     @cached_property
     def num_questions(self) -> int:
-        """Of the evaluations; 0 where the file is not there yet."""
+        """Questions per evaluation; 0 if the file does not exist yet."""
         if not self.prompt_path.is_file():
             return 0
         with self.prompt_path.open(encoding="utf-8") as file:
             return len([line for line in file if line.strip()][: self.limit])
 
     def training_folder(self, run: str) -> Path:
+        """--output_dir of a run's training."""
         return self.output_dir / "training" / run
 
     def weights(self, run: str) -> Path:
+        """Folder of a run's last weights."""
         return self.model_path if run == BASE else self.training_folder(run)
 
     def log(self, name: str) -> Path:
@@ -77,7 +87,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Training:
-    """train_model.py with one recipe. Interrupted or missing, the command is the same: it resumes where it can."""
+    """train_model.py with one recipe. The same command starts a run and resumes one."""
 
     experiment: Experiment
     run: str
@@ -92,6 +102,7 @@ class Training:
 
     @property
     def flags(self) -> Flags:
+        """All flags beside the recipe that affect the result."""
         experiment = self.experiment
         paths = {"model_name_or_path": experiment.model_path, "data_path": experiment.data_path}
         return paths | experiment.preset_flag | shared_flags(self.run, experiment.settings, experiment.overrides)
@@ -104,8 +115,8 @@ class Training:
     def command(self) -> list[str]:
         flags = {**self.flags, "resume_from_checkpoint": True, "output_dir": self.folder}
         recipe = recipe_path(self.run).relative_to(ROOT)
-        # With several GPUs one process needs torchrun too: it leaves the others to the vLLM server. A run that has one GPU
-        # or core to itself starts sooner without.
+        # With several GPUs even a single process needs torchrun: it leaves the other GPUs to the vLLM server. A run on one
+        # GPU or core starts faster without torchrun.
         return training_command(
             flags,
             recipe=recipe,
@@ -114,7 +125,7 @@ class Training:
         )
 
     def check_settings(self) -> None:
-        """Raises UserError where the folder holds a run with other flags: a table must not mix the two."""
+        """Raises UserError if the folder has a run with other flags, because a table must not mix the two."""
         path = self.folder / FLAGS_FILE
         if self.state() == "missing" or not path.is_file():
             return
@@ -123,18 +134,18 @@ class Training:
         if changed:
             differences = ", ".join(f"{name} {there.get(name)} there, {here.get(name)} now" for name in changed)
             raise UserError(
-                f"{self.folder} is trained with other settings ({differences}): name another --output_dir, use the same "
+                f"{self.folder} has a run with other settings ({differences}); use another --output_dir or the same "
                 "settings, or remove that folder"
             )
 
-    def begin(self) -> None:
+    def prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_file(self.folder / FLAGS_FILE, json.dumps(_as_text(self.flags), indent=1) + "\n")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """test_model.py on one set of weights: at `scales`, or blind. What is answered already it does not ask again."""
+    """test_model.py on one set of weights, at some scales, with or without the picture. Stored answers are reused."""
 
     experiment: Experiment
     run: str
@@ -165,15 +176,15 @@ class Evaluation:
         )
 
     def state(self) -> State:
-        if all(self.holds(scale) for scale in self.scales):
+        if all(self.is_current(scale) for scale in self.scales):
             return "finished"
-        begun = any(self.settings.scale_folder(scale).is_dir() for scale in self.scales)
-        return "interrupted" if begun else "missing"
+        started = any(self.settings.scale_folder(scale).is_dir() for scale in self.scales)
+        return "interrupted" if started else "missing"
 
-    def holds(self, scale: float) -> bool:
-        """Whether a summary is there, of these questions, decoded as asked, and not older than the weights.
+    def is_current(self, scale: float) -> bool:
+        """Whether there is a summary of these questions, decoded with these settings and not older than the weights.
 
-        In doubt it is not: test_model.py then looks closer, and asks again only what has changed.
+        False if in doubt: test_model.py then checks more closely, and decodes again only what has changed.
         """
         settings, folder = self.settings, self.settings.scale_folder(scale)
         summary = read_summary(folder)
@@ -203,19 +214,21 @@ class Evaluation:
         }
         return evaluation_command(flags, no_image=self.no_image)
 
-    def begin(self) -> None:
-        """test_model.py makes its folders itself."""
+    def prepare(self) -> None:
+        """Nothing to do: test_model.py creates its folders itself."""
 
 
-def summary_of(evaluation: Evaluation, scale: float = 0.0) -> Summary | None:
-    """What an evaluation measured at a scale; None where it is not finished."""
-    if not evaluation.holds(scale):
-        return None
-    return Summary(**read_summary(evaluation.settings.scale_folder(scale)))
+def _as_text(flags: Flags) -> dict[str, str]:
+    """Values as on a command line, so that 8 and "8" are equal."""
+    return {name: " ".join(flag_words({name: value})[1:]) for name, value in flags.items() if value is not None}
+
+
+# ----------------------------------------------------------------------------------------------------
+# Checkpoints and results on disk
 
 
 def checkpoints(folder: Path) -> dict[int, Path]:
-    """The whole checkpoints of a training, by step (a half-written one has no such name yet)."""
+    """The complete checkpoints of a training, by step (an incomplete one has another name until it is complete)."""
     found = {
         int(path.name.removeprefix("checkpoint-")): path
         for path in folder.glob("checkpoint-*")
@@ -229,6 +242,30 @@ def last_step(folder: Path) -> int:
     return int(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["global_step"])
 
 
-def _as_text(flags: Flags) -> dict[str, str]:
-    """As a command line has them, so that 8 and "8" are the same."""
-    return {name: " ".join(flag_words({name: value})[1:]) for name, value in flags.items() if value is not None}
+def summary_of(evaluation: Evaluation, scale: float = 0.0) -> Summary | None:
+    """The result of an evaluation at a scale; None if it is not finished."""
+    if not evaluation.is_current(scale):
+        return None
+    return Summary(**read_summary(evaluation.settings.scale_folder(scale)))
+
+
+def final_evaluation(run: str, experiment: Experiment, scales: tuple[float, ...] = (0.0,)) -> Evaluation:
+    """The evaluation of a run's last weights."""
+    return Evaluation(experiment, run, experiment.weights(run), scales=scales)
+
+
+def evaluations_both_ways(run: str, experiment: Experiment) -> Iterator[tuple[int, Evaluation, Evaluation]]:
+    """Yields (step, with the picture, without it) for every checkpoint and for the last weights.
+
+    If the last checkpoint has the same step as the last weights, only the last weights are evaluated.
+    """
+    weights = {0: experiment.weights(BASE)} if run == BASE else checkpoints(experiment.training_folder(run))
+    if run != BASE and Training(experiment, run).state() == "finished":
+        weights[last_step(experiment.training_folder(run))] = experiment.training_folder(run)
+    for step, folder in weights.items():
+        label = "final" if folder == experiment.weights(run) else folder.name
+        yield (
+            step,
+            Evaluation(experiment, run, folder, label),
+            Evaluation(experiment, run, folder, label, no_image=True),
+        )

@@ -43,7 +43,7 @@ def test_killed_and_resumed(command, repository, tmp_path) -> None:
     second = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stdout + second.stderr
     assert not [process for process in started if process.is_running()]  # the second run waited for them
-    assert "training: goes on" in second.stdout
+    assert "training: resuming" in second.stdout
     for run in ("grpo", "hint_grpo_m3"):
         folder = out / "training" / run
         assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 3
@@ -58,8 +58,8 @@ def test_killed_and_resumed(command, repository, tmp_path) -> None:
 
     third = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert third.returncode == 0
-    assert "begins" not in third.stdout
-    assert "goes on" not in third.stdout
+    assert "starting" not in third.stdout
+    assert "resuming" not in third.stdout
     assert [line for line in third.stdout.splitlines() if line.startswith("| ")] == [
         line for line in second.stdout.splitlines() if line.startswith("| ")
     ]

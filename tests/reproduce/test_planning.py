@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from eval.reproduce.cli import chosen, experiments_from, parse
-from eval.reproduce.plan import Need, both_ways, final_evaluation, needs, steps
-from eval.reproduce.recipes import PAPER_SETTINGS, Row, read_settings
-from eval.reproduce.steps import Training
+from eval.reproduce.cli import experiments_from, parse, select
+from eval.reproduce.plan import RunPlan, plan_runs, steps_of
+from eval.reproduce.recipes import PAPER_SETTINGS, TableRow, read_settings
+from eval.reproduce.steps import Training, evaluations_both_ways, final_evaluation
 from hint_grpo.machine.errors import UserError
 
 
 def test_a_training_is_finished_by_its_last_weights_alone(experiment, write_training) -> None:
     training = Training(experiment, "grpo")
     assert training.state() == "missing"
-    training.begin()  # started, killed before its first checkpoint
+    training.prepare()  # started, killed before its first checkpoint
     assert training.state() == "missing"
     write_training(experiment, "grpo", 4, checkpoints=(2,), finished=False)
     assert training.state() == "interrupted"
@@ -36,7 +36,7 @@ def test_a_half_written_checkpoint_does_not_count(experiment) -> None:
 def test_a_run_with_other_settings_is_not_shown_as_this_one(experiment, write_training) -> None:
     training = Training(experiment, "grpo")
     training.check_settings()
-    training.begin()
+    training.prepare()
     write_training(experiment, "grpo", 4)
     training.check_settings()
     other = json.loads((training.folder / "reproduce.json").read_text()) | {"max_steps": "8"}
@@ -79,27 +79,30 @@ def test_an_evaluation_of_weights_that_were_trained_anew_is_looked_at_again(
 
 
 def test_rows_become_one_need_per_run(experiment) -> None:
-    rows = [Row("a", "A", "grpo"), Row("b", "B", "hint_grpo_m3", 0.8), Row("c", "C", "hint_grpo_m3")]
-    assert needs(rows, []) == [Need("grpo", (0.0,)), Need("hint_grpo_m3", (0.0, 0.8))]
-    assert needs(rows, ["hint_grpo_m3"]) == [
-        Need("hint_grpo_m3", (0.0, 0.8), True),
-        Need("base", (0.0,), True),
-        Need("grpo", (0.0,)),
+    rows = [TableRow("a", "A", "grpo"), TableRow("b", "B", "hint_grpo_m3", 0.8), TableRow("c", "C", "hint_grpo_m3")]
+    assert plan_runs(rows, []) == [RunPlan("grpo", (0.0,)), RunPlan("hint_grpo_m3", (0.0, 0.8))]
+    assert plan_runs(rows, ["hint_grpo_m3"]) == [
+        RunPlan("hint_grpo_m3", (0.0, 0.8), True),
+        RunPlan("base", (0.0,), True),
+        RunPlan("grpo", (0.0,)),
     ]
 
 
 def test_every_checkpoint_is_evaluated_both_ways_and_the_last_one_once(experiment, write_training) -> None:
     folder = write_training(experiment, "grpo", 4, checkpoints=(2, 4, 10), finished=False)
-    found = [(step, seeing.label, seeing.weights) for step, seeing, _ in both_ways("grpo", experiment)]
+    found = [(step, seeing.label, seeing.weights) for step, seeing, _ in evaluations_both_ways("grpo", experiment)]
     assert found == [(step, f"checkpoint-{step}", folder / f"checkpoint-{step}") for step in (2, 4, 10)]
     write_training(experiment, "grpo", 10)
-    found = [(step, seeing.label, blind.label, blind.no_image) for step, seeing, blind in both_ways("grpo", experiment)]
+    found = [
+        (step, seeing.label, blind.label, blind.no_image)
+        for step, seeing, blind in evaluations_both_ways("grpo", experiment)
+    ]
     assert found[-1] == (10, "final", "final", True)
     assert len(found) == 3
 
 
 def test_a_chain_trains_then_evaluates_what_the_training_left(experiment, write_training) -> None:
-    walk = steps(Need("grpo", (0.0, 0.8), True), experiment)
+    walk = steps_of(RunPlan("grpo", (0.0, 0.8), True), experiment)
     assert next(walk).name == "grpo-training"
     assert next(walk).name == "grpo-evaluation-final"
     write_training(experiment, "grpo", 4, checkpoints=(2, 4))
@@ -126,23 +129,23 @@ def options(*words: str):
     return parse(words)[0]
 
 
-def test_what_is_chosen() -> None:
-    assert chosen(options("--table", "ablation")).both_ways == ["grpo", "hint_grpo_m3"]
-    part = chosen(options("--rows", "fixed_0.5,base"))
+def test_what_the_flags_select() -> None:
+    assert select(options("--table", "ablation")).both_ways == ["grpo", "hint_grpo_m3"]
+    part = select(options("--rows", "fixed_0.5,base"))
     assert ([row.name for row in part.rows], part.both_ways) == (["fixed_0.5", "base"], [])
-    drawn = chosen(options("--figures"))
+    drawn = select(options("--figures"))
     assert {row.run for row in drawn.rows} == {"grpo", "hint_grpo_m3"}
     assert drawn.both_ways == ["grpo", "hint_grpo_m3"]
-    with pytest.raises(UserError, match=r"--rows knows no fixed_0\.9: choose of base, "):
-        chosen(options("--rows", "base,fixed_0.9"))
-    with pytest.raises(UserError, match="--both_ways knows no r1v"):
-        chosen(options("--figures", "--both_ways", "r1v"))
+    with pytest.raises(UserError, match=r"unknown --rows fixed_0\.9; choose from base, "):
+        select(options("--rows", "base,fixed_0.9"))
+    with pytest.raises(UserError, match="unknown --both_ways r1v"):
+        select(options("--figures", "--both_ways", "r1v"))
 
 
 def test_mistakes_get_one_line(tmp_path) -> None:
     with pytest.raises(UserError, match="--eval_data, --prompt_path missing"):
         experiments_from(options("--model_path", "m", "--data_path", "d"), {})
-    with pytest.raises(UserError, match="--world toy has its own"):
+    with pytest.raises(UserError, match="--world toy sets"):
         experiments_from(options("--world", "toy", "--model_path", "m"), {})
     with pytest.raises(UserError, match="--help"):
         options("--tabel", "ablation")

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from eval.reproduce.figures import draw_all
-from eval.reproduce.plan import both_ways, final_evaluation
-from eval.reproduce.recipes import Row
-from eval.reproduce.table import measured, save_csv, text
+from eval.reproduce.recipes import TableRow
+from eval.reproduce.report import draw_figures, row_result, save_table_csv, table_text
+from eval.reproduce.steps import evaluations_both_ways, final_evaluation
 
 
 def ledger_lines(*prompts: tuple[int, int, bool, list[float]]) -> str:
@@ -54,13 +53,13 @@ def test_the_table(experiment, grpo, write_training, write_summary, tmp_path) ->
     write_summary(final_evaluation("grpo", experiment), 0.0, 3, 1)
     write_training(experiment, "fixed_0.5", 4, checkpoints=(2,), finished=False)
     rows = [
-        Row("grpo", "GRPO", "grpo", paper=38.46),
-        Row("calibrated", "GRPO, scale 0.8", "grpo", scale=0.8),
-        Row("fixed_0.5", "fixed alpha 0.5", "fixed_0.5"),
-        Row("random_alpha", "random alpha", "random_alpha"),
+        TableRow("grpo", "GRPO", "grpo", paper=38.46),
+        TableRow("calibrated", "GRPO, scale 0.8", "grpo", scale=0.8),
+        TableRow("fixed_0.5", "fixed alpha 0.5", "fixed_0.5"),
+        TableRow("random_alpha", "random alpha", "random_alpha"),
     ]
-    lines = [measured(row, experiment) for row in rows]
-    shown = text(lines).splitlines()
+    results = [row_result(row, experiment) for row in rows]
+    shown = table_text(results).splitlines()
     assert len({len(line) for line in shown}) == 1  # aligned
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown[2:]]
     assert cells == [
@@ -69,7 +68,7 @@ def test_the_table(experiment, grpo, write_training, write_summary, tmp_path) ->
         ["fixed alpha 0.5", "default", "-", "training interrupted", "-", "-", "-"],
         ["random alpha", "default", "-", "training missing", "-", "-", "-"],
     ]
-    save_csv(lines, tmp_path / "table.csv")
+    save_table_csv(results, tmp_path / "table.csv")
     first, *others = rows_of(tmp_path / "table.csv")
     assert (first["paper"], first["accuracy_paper"], first["accuracy_strict_high"]) == ("38.46", "0.75", "0.8")
     assert [row["accuracy_paper"] for row in others] == ["", "", ""]
@@ -77,9 +76,9 @@ def test_the_table(experiment, grpo, write_training, write_summary, tmp_path) ->
 
 def test_rows_of_several_presets_stand_in_one_table(experiment, write_summary) -> None:
     released = replace(experiment, output_dir=experiment.output_dir / "preset_released", preset="released")
-    row = Row("base", "base model", "base")
+    row = TableRow("base", "base model", "base")
     write_summary(final_evaluation("base", released), 0.0, 2, 1)
-    shown = text([measured(row, experiment), measured(row, released)]).splitlines()[2:]
+    shown = table_text([row_result(row, experiment), row_result(row, released)]).splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")][:4] for line in shown]
     assert cells == [
         ["base model", "default", "-", "not evaluated"],
@@ -89,13 +88,13 @@ def test_rows_of_several_presets_stand_in_one_table(experiment, write_summary) -
 
 def test_a_row_without_training_is_evaluated_alone(experiment, write_summary) -> None:
     write_summary(final_evaluation("base", experiment), 0.0, 1, 1)
-    line = measured(Row("base", "base model", "base", paper=30.63), experiment)
-    assert (line.summary.accuracy_paper, line.utilization) == (0.25, None)
+    result = row_result(TableRow("base", "base model", "base", paper=30.63), experiment)
+    assert (result.summary.accuracy_paper, result.utilization) == (0.25, None)
 
 
-def test_figures_without_data_say_what_they_need(experiment) -> None:
-    said = draw_all(experiment, [], ["grpo"])
-    assert [line.split(" is not drawn")[0] for line in said] == [
+def test_figures_without_data_name_what_they_need(experiment) -> None:
+    lines = draw_figures(experiment, [], ["grpo"])
+    assert [line.split(" is not drawn")[0] for line in lines] == [
         "data_utilization.png",
         "text_bias.png",
         "accuracy_by_scale.png",
@@ -110,16 +109,16 @@ def test_the_figures_and_the_numbers_beside_them(experiment, grpo, write_trainin
     )
     right = {"base": 1, "checkpoint-1": 2, "final": 3}
     for run in ("base", "grpo"):
-        for _, seeing, blind in both_ways(run, experiment):
+        for _, seeing, blind in evaluations_both_ways(run, experiment):
             number = right["base" if run == "base" else seeing.label]
             write_summary(seeing, 0.0, number, number - 1)
             write_summary(blind, 0.0, 1, 0)
     scales = final_evaluation("hint_grpo_m3", experiment, (0.0, 0.8))
     write_summary(scales, 0.0, 2, 2)
     write_summary(scales, 0.8, 3, 2)
-    rows = [Row("m3", "M = 3", "hint_grpo_m3"), Row("calibrated", "scale 0.8", "hint_grpo_m3", 0.8)]
+    rows = [TableRow("m3", "M = 3", "hint_grpo_m3"), TableRow("calibrated", "scale 0.8", "hint_grpo_m3", 0.8)]
 
-    draw_all(experiment, rows, ["grpo"])
+    draw_figures(experiment, rows, ["grpo"])
 
     folder = experiment.output_dir / "figures"
     utilization = rows_of(folder / "data_utilization.csv")
