@@ -1,13 +1,15 @@
-"""What differs between model families, in one place.
+"""Model families: everything that differs between vision-language models, in one place.
 
-Training and calibrated decoding are written against `Family`. The class itself is what transformers' image-text-to-text models
-have in common: a picture becomes placeholders in the prompt, and its features stand in their place. It serves Qwen2-VL,
-Qwen2.5-VL and Qwen3-VL as it is. A family that does otherwise is a subclass below, found by the class of its processor:
+Training and calibrated decoding are written against `Family`. The class itself covers what transformers' image-text-to-text
+models have in common: a picture becomes placeholder tokens in the prompt, whose embeddings are replaced by its features. It
+supports Qwen2-VL, Qwen2.5-VL and Qwen3-VL unchanged. Other families are subclasses, chosen by the class of the processor:
 
-Mllama (Llama-3.2-Vision): one placeholder per picture; the picture is read through cross-attention, behind a mask that says
-which token may look at which tile; no vLLM that this project runs on has it.
+    Mllama (Llama-3.2-Vision)   one placeholder per picture; the model reads the picture through cross-attention, with a
+                                mask of the tiles that each token may attend to; not in the vLLM of this project
 
-Light to import: the evaluation asks `vllm_has` before it loads anything.
+Light to import (no torch, no transformers): evaluation calls `vllm_supports` before it loads anything.
+
+Shape letters: R rows (prompts of a batch), T tokens, M tiles of a picture.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from hint_grpo.prompts import Message
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A sampled vision token crashes the next forward pass ("image features and image tokens do not match").
+# Tokens that must never be sampled: the next forward pass would raise "image features and image tokens do not match".
 VISION_TOKENS = (
     "<|vision_start|>",
     "<|vision_end|>",
@@ -36,24 +38,24 @@ VISION_TOKENS = (
     "<|video_pad|>",
     "<|image|>",
 )
-# What a processor gives with a value for every token. It is made anew from the ids, once a begun turn stands behind the prompt.
+# Processor outputs with one value per token. They are recomputed from the ids after a begun turn is appended to the prompt.
 PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "cross_attention_mask")
-# model_type in config.json. vLLM had Mllama up to 0.10.2.
+# model_type in config.json. vLLM supported Mllama up to 0.10.2.
 WITHOUT_VLLM = frozenset({"mllama"})
-LARGE_SIDE = 8192  # a picture of so many pixels each way meets every limit of an image processor
+LARGE_SIDE = 8192  # pixels; a square picture of this side reaches the limit of every image processor
 
 
-def vllm_has(model_path: Path) -> bool:
-    """Whether vLLM can be asked to load the model in this folder; read from its config.json alone."""
+def vllm_supports(model_path: Path) -> bool:
+    """Whether vLLM can load the model in this folder, by its config.json; raises UserError if that is not JSON."""
     try:
         config = json.loads((model_path / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{model_path / 'config.json'} is no JSON ({error}): get the model again") from error
+        raise UserError(f"{model_path / 'config.json'} is not JSON ({error}); download the model again") from error
     return config.get("model_type") not in WITHOUT_VLLM
 
 
 def vision_token_ids(config: Any, tokenizer: Any) -> list[int]:
-    """The ids that must never be sampled. Mllama's placeholder lies beyond its output head, and cannot be."""
+    """The token ids that must never be sampled. Mllama's placeholder is not among the outputs of its head."""
     vocabulary = tokenizer.get_vocab()
     ids = {vocabulary[token] for token in VISION_TOKENS if token in vocabulary}
     ids |= {getattr(config, name, None) for name in ("image_token_id", "video_token_id")} - {None}
@@ -61,9 +63,9 @@ def vision_token_ids(config: Any, tokenizer: Any) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture as the language model takes it, on the CPU: `inputs` go to the model as they are, `features` are what
-    its vision part made of it."""
+class EncodedPicture:
+    """An encoded picture, on the CPU: `features` from the vision part, and the `inputs` that the language model needs
+    besides them."""
 
     inputs: dict[str, Tensor]
     features: dict[str, list[Tensor]]
@@ -74,9 +76,10 @@ class Picture:
 
 
 class Family:
-    """Models whose pictures stand in the prompt as placeholders. Letters: R rows, T tokens."""
+    """Models whose pictures are placeholder tokens in the prompt (Qwen2-VL, Qwen2.5-VL, Qwen3-VL)."""
 
     in_vllm = True
+    """Whether vLLM supports these models."""
 
     def __init__(self, processor: Any) -> None:
         self.processor, self.tokenizer = processor, processor.tokenizer
@@ -85,24 +88,28 @@ class Family:
     # --- messages and their text ---
 
     def messages(self, messages: list[Message]) -> list[Message]:
-        """Training messages in the form that the model's chat template takes."""
+        """Training messages in the form that the model's chat template accepts."""
         return self._system_form(messages)
 
     def text(self, messages: list[Message]) -> str:
+        """The prompt as text, by the chat template, up to the beginning of the assistant's turn."""
         return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
     def text_without_picture(self, messages: list[Message]) -> str:
-        """The image-free branch: the same message without its image part."""
+        """The same prompt without its image part, for the image-free branch of calibration."""
         return self.text([{**message, "content": _texts(message)} for message in messages])
 
     def ids(self, text: str) -> list[int]:
-        """A template writes its special tokens itself; a tokenizer that begins every text with one would double it."""
+        """The token ids of a text. No special tokens are added: chat templates already write them."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     @cached_property
     def _system_form(self) -> Any:
-        """The first form in which the template writes a system message beside a picture. Templates of Llama-3.2-Vision
-        refuse one, or (later ones) print a list of parts as Python would."""
+        """The first form of system message that the chat template renders correctly beside a picture.
+
+        Templates of Llama-3.2-Vision refuse one there, or (later versions) print a list of parts as Python would. Raises
+        UserError if no form works.
+        """
         system, question = "SYSTEM", "QUESTION"
         probe = [_message("system", system), _message("user", question, picture=True)]
         for form in (_as_parts, _as_string, _within_the_question):
@@ -112,37 +119,40 @@ class Family:
                 continue
             if system in text and question in text and "'type'" not in text:
                 return form
-        raise UserError(f"the chat template of {type(self.processor).__name__} takes no picture and question")
+        raise UserError(
+            f"the chat template of {type(self.processor).__name__} does not accept a picture with a question; use another model"
+        )
 
     # --- pictures ---
 
     @property
     def picture_names(self) -> list[str]:
-        """The model inputs that the image processor makes."""
+        """The names of the model inputs that the image processor returns."""
         return list(self.processor.image_processor.model_input_names)
 
     def num_image_tokens(self, width: int, height: int) -> int:
-        """The placeholders that the processor makes of a picture, by its own arithmetic on the size."""
+        """The placeholder tokens of a picture of this size in pixels, by the processor's own arithmetic."""
         return self.processor._get_num_multimodal_tokens(image_sizes=[(height, width)]).num_image_tokens[0]
 
     def expand(self, prompt_ids: list[int], num_image_tokens: int) -> list[int]:
-        """The prompt with its one placeholder repeated: one per image token."""
+        """The prompt ids with their single placeholder repeated, once per image token."""
         if not num_image_tokens:
             return prompt_ids
         at = prompt_ids.index(self.image_token_id)
         return [*prompt_ids[:at], *[self.image_token_id] * num_image_tokens, *prompt_ids[at + 1 :]]
 
     def image_inputs(self, image: Any) -> dict[str, Tensor]:
+        """The image processor's output for one picture."""
         return dict(self.processor.image_processor(images=[image], return_tensors="pt"))
 
     def batch(self, image_inputs_R: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """The picture inputs of several prompts as those of one batch."""
+        """The picture inputs of R prompts, joined to those of one batch."""
         import torch
 
         return {name: torch.cat([inputs[name] for inputs in image_inputs_R]) for name in image_inputs_R[0]}
 
     def token_inputs(self, ids_RT: Tensor, image_inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the model takes for every token beside its id; `image_inputs` are the batch's."""
+        """The model's other inputs with one value per token, (R, T); `image_inputs` are those of the batch."""
         if "mm_token_type_ids" not in self.processor.model_input_names:
             return {}
         return {"mm_token_type_ids": (ids_RT == self.image_token_id).long()}
@@ -151,38 +161,42 @@ class Family:
 
     @property
     def pixel_limits(self) -> tuple[int, int] | None:
-        """(smallest, largest) number of pixels, where the image processor scales between two such limits."""
+        """(smallest, largest) number of pixels if the image processor scales between two such limits, else None."""
         size = self.processor.image_processor.size
         smallest, largest = getattr(size, "shortest_edge", None), getattr(size, "longest_edge", None)
         return None if smallest is None or largest is None else (smallest, largest)
 
     @property
     def max_image_tokens(self) -> int:
+        """The placeholder tokens of a picture at the processor's size limit."""
         return self.num_image_tokens(LARGE_SIDE, LARGE_SIDE)
 
-    # --- pictures that are encoded once and used at several scales ---
+    # --- pictures that are encoded once and used at several calibration scales ---
 
-    def encode(self, model: Any, image_inputs: dict[str, Tensor]) -> Picture:
+    def encode(self, model: Any, image_inputs: dict[str, Tensor]) -> EncodedPicture:
+        """Runs the model's vision part on one picture; the result is moved to the CPU."""
         features = model.model.get_image_features(**image_inputs, return_dict=True)
         kept: dict[str, list[Tensor]] = {"pooler_output": list(features.pooler_output)}
         if getattr(features, "deepstack_features", None) is not None:  # Qwen3-VL: more features for the first layers
             kept["deepstack_features"] = list(features.deepstack_features)
         inputs = {name: tensor.cpu() for name, tensor in image_inputs.items() if name != "pixel_values"}
-        return Picture(inputs, {name: [part.cpu() for part in parts] for name, parts in kept.items()})
+        return EncodedPicture(inputs, {name: [part.cpu() for part in parts] for name, parts in kept.items()})
 
-    def first_inputs(self, ids_RT: Tensor, pictures: Sequence[Picture]) -> dict[str, Any]:
-        """Beside ids and attention mask, what the first forward pass takes (inside `known_features`). The pictures
-        belong to the first rows."""
+    def first_inputs(self, ids_RT: Tensor, pictures: Sequence[EncodedPicture]) -> dict[str, Any]:
+        """Inputs of the first forward pass besides ids (R, T) and attention mask; call the model inside `known_features`.
+
+        The pictures belong to the first rows.
+        """
         if not pictures:
             return self.token_inputs(ids_RT, {})
         images = {name: tensor.to(ids_RT.device) for name, tensor in self.batch([p.inputs for p in pictures]).items()}
-        # Only says that there are pictures: their features are known.
+        # Empty: only makes the model ask for picture features, which are known.
         pixel_values = ids_RT.new_zeros(0).float()
         return {"pixel_values": pixel_values, **images, **self.token_inputs(ids_RT, images)}
 
     @contextmanager
-    def known_features(self, model: Any, pictures: Sequence[Picture]) -> Iterator[None]:
-        """Inside, the model finds the features of `pictures` where it would encode pixels."""
+    def known_features(self, model: Any, pictures: Sequence[EncodedPicture]) -> Iterator[None]:
+        """Inside this context, the model uses the features of `pictures` instead of encoding pixels."""
         import torch
 
         if not pictures:
@@ -197,17 +211,17 @@ class Family:
         try:
             yield
         finally:
-            del model.model.get_image_features  # the class's own is there again
+            del model.model.get_image_features  # restores the method of the class
 
 
 class Mllama(Family):
-    """Llama-3.2-Vision: pictures are read through cross-attention."""
+    """Llama-3.2-Vision, which reads pictures through cross-attention."""
 
     in_vllm = False
 
     def text_without_picture(self, messages: list[Message]) -> str:
-        # Without a picture the template begins with a system turn of its own, and the date of the day. The picture
-        # comes first: a placeholder left over is the question's, and not taken away silently.
+        # Without a picture the template would begin with another system turn and today's date. So the picture is rendered
+        # and its placeholder, the first one, removed; a further one belongs to the question and stays.
         return self.text(messages).replace(self.processor.image_token, "", 1)
 
     def num_image_tokens(self, width: int, height: int) -> int:
@@ -219,21 +233,23 @@ class Mllama(Family):
         return inputs
 
     def token_inputs(self, ids_RT: Tensor, image_inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """(R, T, 1 picture, tiles): from the placeholder on, every token looks at the tiles that hold something."""
+        """The mask (R, T, 1 picture, M tiles): every token from the placeholder on attends to the tiles with content."""
         if not image_inputs:
             return {}
         tiles_R11M = image_inputs["aspect_ratio_mask"][:, None]
         behind_RT11 = ((ids_RT == self.image_token_id).cumsum(dim=1) > 0)[..., None, None]
         return {"cross_attention_mask": behind_RT11 * tiles_R11M}
 
-    def encode(self, model: Any, image_inputs: dict[str, Tensor]) -> Picture:
+    def encode(self, model: Any, image_inputs: dict[str, Tensor]) -> EncodedPicture:
         states = model.model.vision_model(**image_inputs).last_hidden_state
         states = model.model.multi_modal_projector(states).flatten(0, 2)  # tiles, patches, hidden size
-        return Picture({"aspect_ratio_mask": image_inputs["aspect_ratio_mask"].cpu()}, {"states": [states.cpu()]})
+        return EncodedPicture(
+            {"aspect_ratio_mask": image_inputs["aspect_ratio_mask"].cpu()}, {"states": [states.cpu()]}
+        )
 
-    def first_inputs(self, ids_RT: Tensor, pictures: Sequence[Picture]) -> dict[str, Any]:
-        """Rows without a picture get states of zeros behind a closed mask: a cross-attention layer then adds exactly 0,
-        as if it were skipped, which is what the model does with a batch without pictures."""
+    def first_inputs(self, ids_RT: Tensor, pictures: Sequence[EncodedPicture]) -> dict[str, Any]:
+        """As in `Family`. Rows without a picture get zero states and an all-closed mask: a cross-attention layer then adds
+        exactly 0, as if it were skipped, which is what the model does for a batch without pictures."""
         import torch
 
         if not pictures:
@@ -247,8 +263,8 @@ class Mllama(Family):
         return {"cross_attention_states": states.to(ids_RT.device), **mask}
 
     @contextmanager
-    def known_features(self, model: Any, pictures: Sequence[Picture]) -> Iterator[None]:
-        yield  # they go in by `first_inputs`
+    def known_features(self, model: Any, pictures: Sequence[EncodedPicture]) -> Iterator[None]:
+        yield  # the features are already among `first_inputs`
 
 
 FAMILIES: dict[str, type[Family]] = {"MllamaProcessor": Mllama}
@@ -259,20 +275,21 @@ def family_of(processor: Any) -> Family:
     return FAMILIES.get(type(processor).__name__, Family)(processor)
 
 
-# --- what TRL leaves out ---
+# ----------------------------------------------------------------------------------------------------
+# Picture inputs that TRL does not pass to the model.
 
 
 class WithRows:
-    """A model that is called with a batch's rows in order, some at a time, and is given the rows of `inputs` that belong
-    to them, with what the family makes for every token.
+    """A model that adds the matching rows of `inputs`, and the family's per-token inputs, to every call.
 
-    TRL hands the model the picture inputs it knows by name. Mllama's aspect_ratio_ids and aspect_ratio_mask are not among
-    them, nor is its cross_attention_mask, so that TRL alone cannot train it.
+    It must be called with the rows of a batch in order, some at a time. TRL passes only the picture inputs that it knows by
+    name; Mllama's aspect_ratio_ids, aspect_ratio_mask and cross_attention_mask are not among them, so that TRL alone cannot
+    train it.
     """
 
     def __init__(self, model: Any, family: Family, inputs: Mapping[str, Tensor]) -> None:
         self.model, self.family, self.inputs = model, family, inputs
-        self.at = 0
+        self.at = 0  # rows already passed
 
     def __call__(self, *, input_ids: Tensor, **rest: Any) -> Any:
         start, self.at = self.at, self.at + len(input_ids)
@@ -281,17 +298,20 @@ class WithRows:
 
 
 def rows_left_out(image_inputs_R: Sequence[Mapping[str, Tensor]], known: frozenset[str]) -> dict[str, Tensor]:
-    """Of each row's picture inputs, those that are not among the names in `known`, as rows of one batch."""
+    """Picture inputs whose names are not in `known`, as rows of one batch; raises UserError if one is not one row each."""
     import torch
 
     names = [name for name in image_inputs_R[0] if name not in known]
     for name in names:
         if any(len(inputs[name]) != 1 for inputs in image_inputs_R):
-            raise UserError(f"TRL does not hand {name} to the model, and it is not one row per picture: train another")
+            raise UserError(
+                f"TRL does not pass {name} to the model, and it is not one row per picture; train another model"
+            )
     return {name: torch.cat([inputs[name] for inputs in image_inputs_R]) for name in names}
 
 
-# --- forms of a system message ---
+# ----------------------------------------------------------------------------------------------------
+# Forms of a system message that chat templates accept.
 
 
 def _message(role: str, text: str, *, picture: bool = False) -> Message:
@@ -299,6 +319,7 @@ def _message(role: str, text: str, *, picture: bool = False) -> Message:
 
 
 def _texts(message: Message) -> Any:
+    """The content of a message without its image parts."""
     content = message["content"]
     return content if isinstance(content, str) else [part for part in content if part["type"] != "image"]
 
@@ -314,7 +335,7 @@ def _as_string(messages: list[Message]) -> list[Message]:
 
 
 def _within_the_question(messages: list[Message]) -> list[Message]:
-    """The system message as the first line of the question, behind the picture."""
+    """The system message becomes the first line of the question, behind the picture."""
     if messages[0]["role"] != "system":
         return messages
     system, user, *rest = messages

@@ -1,6 +1,9 @@
-"""Hint levels, hint prefixes and the choice of level (paper section 3.2). Pure functions, no torch.
+"""Adaptive hints (paper section 3.2): how many reasoning steps each level gives, and which level is trained on.
 
-Letters: H hint levels (`num_levels`, the paper's M), L reasoning steps of a sample, G completions per group.
+Pure functions without torch. data/steps.py cuts a reasoning into steps; the levels built here are prompted by
+rollout/prompting.py and escalated one after the other by rollout/escalation.py.
+
+Letters: M hint levels (`num_levels`; H in the names of lists), L reasoning steps of a sample, G completions per group.
 """
 
 import math
@@ -10,24 +13,33 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+# ----------------------------------------------------------------------------------------------------
+# Steps given at a level.
+
 
 def num_hint_steps(num_steps: int, level: int, num_levels: int) -> int:
-    """floor(L * i / M) in integers: a float ratio would give int(55 * (3 / 11)) = 14 instead of 15."""
+    """Steps given at level i of M: floor(L * i / M) (paper section 3.2); raises ValueError if i is not in 0..M-1.
+
+    Computed in integers: a float ratio would give int(55 * (3 / 11)) = 14 instead of 15.
+    """
     if not 0 <= level < num_levels:
         raise ValueError(f"level {level} is not one of 0..{num_levels - 1}")
     return num_steps * level // num_levels
 
 
 def num_hint_steps_in_floats(num_steps: int, level: int, num_levels: int) -> int:
-    """int(L * (i / M)), as the authors' released code counts: one less than floor(L * i / M) where rounding falls short.
+    """int(L * (i / M)), as in the authors' released code; rounding can make it one less than floor(L * i / M).
 
-    The first such case is L = 90 at level 7 of M = 10; up to M = 9 no reasoning of 120 steps or less differs.
+    The first such case is L = 90 at level 7 of M = 10; up to M = 9 no reasoning of 120 steps or fewer differs.
     """
     return int(num_steps * (level / num_levels))
 
 
 def num_steps_at_ratio(num_steps: int, ratio: float) -> int:
-    """floor(L * alpha) for a ratio a user wrote in decimals (fixed and random alpha); exact for 0.29 * 100 = 29."""
+    """floor(L * alpha) for a ratio alpha in [0, 1) (fixed and random hints); raises ValueError outside of it.
+
+    Exact for ratios written in decimals: 0.29 of 100 steps are 29, not int(28.999...) = 28.
+    """
     if not 0 <= ratio < 1:
         raise ValueError(f"hint ratio {ratio} is not in [0, 1)")
     return int(num_steps * Fraction(str(ratio)))
@@ -39,19 +51,23 @@ def hint_prefix(steps: Sequence[str], count: int) -> str:
 
 
 def hint_at_level(steps: Sequence[str], level: int, num_levels: int) -> str:
-    """The hint of a level: "" at level 0, and at every level of a sample with a single step (L * i // M is 0)."""
+    """The hint of a level: "" at level 0, and at every level of a sample with a single step (floor(i / M) is 0)."""
     return hint_prefix(steps, num_hint_steps(len(steps), level, num_levels))
 
 
+# ----------------------------------------------------------------------------------------------------
+# The level that is trained on.
+
+
 def has_correct(accuracy_G: Sequence[float]) -> bool:
-    """Whether a group has a correct completion: the paper's rule for the level that is trained on."""
+    """Whether any of a group's G completions is correct (accuracy 1.0): the paper's rule for the level to train on."""
     return any(accuracy == 1.0 for accuracy in accuracy_G)
 
 
 def sum_above_zero(rewards_G: Sequence[float]) -> bool:
-    """Whether a group's rewards sum to more than 0: the authors' released rule, by which a format reward can decide.
+    """Whether a group's rewards sum to more than 0: the rule of the released code, where a format reward can decide.
 
-    `rewards_G` are weighted sums over the reward functions; NaN, where no function gave one, is left out.
+    `rewards_G` are weighted sums over the reward functions; NaN (no function gave a reward) is left out.
     """
     return sum(reward for reward in rewards_G if not math.isnan(reward)) > 0
 
@@ -59,9 +75,9 @@ def sum_above_zero(rewards_G: Sequence[float]) -> bool:
 def chosen_level(
     values_HG: Sequence[Sequence[float] | None], succeeds: Callable[[Sequence[float]], bool] = has_correct
 ) -> int:
-    """The lowest level whose group succeeds; level 0 where none does.
+    """The lowest level whose group succeeds; level 0 if none does.
 
-    `values_HG[h]` holds what `succeeds` looks at, of the whole group at level h; None where the level was not sampled.
+    `values_HG[h]` holds the values of the group at level h that `succeeds` judges; None if the level was not sampled.
     """
     for level, values_G in enumerate(values_HG):
         if values_G is not None and succeeds(values_G):
@@ -69,9 +85,13 @@ def chosen_level(
     return 0
 
 
+# ----------------------------------------------------------------------------------------------------
+# The levels of a sample.
+
+
 @dataclass(frozen=True, slots=True)
 class HintLevel:
-    """One level of one sample: `num_steps` of its reasoning steps are given, which read `text`."""
+    """One level of one sample: its first `num_steps` reasoning steps are given, joined to `text`."""
 
     level: int
     num_steps: int
@@ -80,11 +100,13 @@ class HintLevel:
 
 @dataclass(frozen=True, slots=True)
 class HintPolicy:
-    """How much of a reasoning is given (the paper's ablations).
+    """How much of a reasoning is given: adaptive hints (the method), or one of the paper's ablations.
 
     kind         adaptive: levels 0..M-1, lowest first | fixed: always `ratio` | random: a new ratio each time | none
-    counts       exact: floor(L * i / M) | float: the released code's int(L * (i / M))
-    equal_hints  skip: no level that gives the very hint of the one below it | sample: all M levels (the released code)
+    num_levels   M, for adaptive hints
+    ratio        alpha in [0, 1), for fixed hints
+    counts       exact: floor(L * i / M) | float: int(L * (i / M)), as in the released code
+    equal_hints  skip: leave out levels whose hint equals that of the level below | sample: all M levels (released code)
     """
 
     kind: Literal["adaptive", "fixed", "random", "none"] = "adaptive"
@@ -94,14 +116,14 @@ class HintPolicy:
     equal_hints: Literal["skip", "sample"] = "skip"
 
     def count(self, num_steps: int, level: int) -> int:
-        """Steps given at a level of adaptive hints."""
+        """Steps given at a level of adaptive hints, of `num_steps` in all."""
         count_at = num_hint_steps if self.counts == "exact" else num_hint_steps_in_floats
         return count_at(num_steps, level, self.num_levels)
 
     def levels(self, steps: Sequence[str], *, key: str) -> tuple[HintLevel, ...]:
         """The levels to try for a sample, lowest first; `key` seeds the random ratio (run, step and sample).
 
-        Sampling the same prompt again is not a higher level, so by default a sample with one step has level 0 alone.
+        Two levels with the same number of steps are the same prompt, so by default a sample with one step has only level 0.
         """
         if self.kind == "adaptive":
             counts = [self.count(len(steps), level) for level in range(self.num_levels)]
@@ -111,16 +133,17 @@ class HintPolicy:
                 if self.equal_hints == "sample" or level == 0 or count > counts[level - 1]
             ]
             return tuple(HintLevel(level, counts[level], hint_prefix(steps, counts[level])) for level in kept)
+        # Fixed, random and no hints: a single level.
         ratio = {"none": 0.0, "fixed": self.ratio, "random": random.Random(key).random()}[self.kind]
         count = num_steps_at_ratio(len(steps), ratio)
         return (HintLevel(0, count, hint_prefix(steps, count)),)
 
     def longest_levels(self, steps: Sequence[str]) -> tuple[HintLevel, ...]:
-        """The levels to try for a sample; of a ratio drawn anew each time, the longest hint that can be drawn."""
+        """The levels to try for a sample; for random ratios, the longest hint that can be drawn (for length checks)."""
         if self.kind == "random":
             return HintPolicy("fixed", 1, 0.999999).levels(steps, key="")
         return self.levels(steps, key="")
 
     def gives_hints(self, num_steps: int) -> bool:
-        """Whether a sample with so many steps gets a hint at any level."""
+        """Whether a sample with that many reasoning steps gets a hint at any level."""
         return any(level.num_steps > 0 for level in self.longest_levels([""] * num_steps))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hint_grpo.families import vllm_has as vllm_has  # re-exported: of a folder that `find_model` gave
+from hint_grpo.families import vllm_supports as vllm_supports  # re-exported: of a folder that `find_model` gave
 from hint_grpo.machine.errors import UserError
 
 PATIENCE_S = 20.0

@@ -1,12 +1,14 @@
-"""The only place with prompt strings. The exact strings of the released checkpoints: reproducing them needs every character.
+"""All prompt strings, and the messages made of them.
 
-Training   (system message + image and question, the assistant's turn begun with `<think>` and the hint)
-Evaluation (no system message; R1-V's protocol: the instruction follows the question)
+    training     system message, image and question; the assistant's turn begins with `<think>` and the hint
+    evaluation   image and question, then the instruction, without a system message (R1-V's protocol)
+
+The strings are those of the released checkpoints, character by character: reproducing their results depends on it.
 """
 
 from typing import Any
 
-# The missing space after the first full stop is the released checkpoints' own.
+# The missing space after the first full stop is in the released checkpoints' prompt.
 TRAINING_SYSTEM = (
     "A conversation between User and Assistant.The Assistant outputs the thinking process in <think> </think> "
     "and final answer (number) in <answer> </answer> tags."
@@ -15,24 +17,25 @@ EVALUATION_USER = (
     "{Question} Output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags."
 )
 THINK_OPEN = "<think>"
-# Query injection is the paper's ablation; it gives no wording, this one is ours.
+# For query injection, an ablation of the paper, which does not give the wording; this one is ours.
 QUERY_HINT = "{Question}\nHint: {Hint}"
-# How the questions of other benchmarks are put (hint_grpo.evaluation.datasets), where they do not say it themselves.
-# The paper gives no wording; this one is ours.
+# For questions of other benchmarks (hint_grpo.evaluation.datasets) that do not list their options or ask for the form of
+# the answer themselves. The paper does not give the wording; this one is ours.
 OPTIONS = "{Question}\nOptions:\n{Options}"
 ASK_LETTER = "{Question}\nAnswer with the letter of the right option."
 ASK_YES_NO = "{Question}\nAnswer with yes or no."
 
 Message = dict[str, Any]
+"""A chat message as chat templates expect it: {"role": .., "content": parts or a text}."""
 
 
 def begun_turn(hint: str) -> str:
-    """What the assistant's turn is begun with under answer injection (paper section 3.2): `<think>`, then the hint."""
+    """The beginning of the assistant's turn under answer injection (paper section 3.2): `<think>`, then the hint."""
     return THINK_OPEN + hint
 
 
 def question_with_hint(question: str, hint: str) -> str:
-    """The user's question under query injection; unchanged where there is no hint."""
+    """The user's question under query injection; unchanged if the hint is empty."""
     return QUERY_HINT.format(Question=question, Hint=hint) if hint else question
 
 
@@ -48,12 +51,13 @@ def training_messages(question: str) -> list[Message]:
 
 
 def evaluation_messages(question: str, *, with_image: bool) -> list[Message]:
-    """The evaluation message; `with_image=False` is the image-free branch: the same message without its image part."""
+    """The evaluation message; `with_image=False` (the image-free branch of calibration) leaves out the image part."""
+    # Not .format: questions may hold braces.
     return [_user_message(EVALUATION_USER.replace("{Question}", question), with_image=with_image)]
 
 
 def last_text(messages: str | list[Message]) -> str:
-    """The text of a conversation's last message: a question without its image part, or a completion."""
+    """The text of the last message of a conversation, or a completion given as a string, without image parts."""
     content = messages if isinstance(messages, str) else messages[-1]["content"]
     if isinstance(content, str):
         return content

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from hint_grpo.families import vllm_has
+from hint_grpo.families import vllm_supports
 from hint_grpo.machine.errors import UserError
 
 
@@ -60,7 +60,7 @@ def choose_backend(backend: str, model_path: Path | None = None) -> str:
     installed = importlib.util.find_spec("vllm") is not None
     if backend == "vllm" and not installed:
         raise UserError("backend vllm: vLLM is not installed; install requirements.txt, or take --backend hf")
-    if model_path is not None and installed and not vllm_has(model_path):
+    if model_path is not None and installed and not vllm_supports(model_path):
         if backend == "vllm":
             raise UserError(f"backend vllm: vLLM does not have the model family of {model_path}; take --backend hf")
         installed = False

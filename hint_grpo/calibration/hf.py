@@ -31,7 +31,7 @@ from hint_grpo.calibration.decoder import Completion, DecodeRequest
 from hint_grpo.calibration.formula import calibrated
 from hint_grpo.calibration.prompting import EncodedQuestion, QuestionEncoder
 from hint_grpo.calibration.rules import GreedyRules
-from hint_grpo.families import PER_TOKEN, Picture
+from hint_grpo.families import PER_TOKEN, EncodedPicture
 
 # ----------------------------------------------------------------------------------------------------
 # Pictures as the language model takes them, encoded once however many scales are decoded.
@@ -44,11 +44,11 @@ class PictureCache:
 
     def __init__(self, model: Any, encoder: QuestionEncoder, max_bytes: int = PICTURE_CACHE_BYTES) -> None:
         self._model, self._encoder, self._max_bytes = model, encoder, max_bytes
-        self._pictures: OrderedDict[str, Picture] = OrderedDict()
+        self._pictures: OrderedDict[str, EncodedPicture] = OrderedDict()
         self._bytes = 0
         self.num_encoded = 0
 
-    def get(self, request: DecodeRequest) -> Picture:
+    def get(self, request: DecodeRequest) -> EncodedPicture:
         assert request.image is not None
         if request.image in self._pictures:
             self._pictures.move_to_end(request.image)
@@ -60,7 +60,7 @@ class PictureCache:
             self._bytes -= self._pictures.popitem(last=False)[1].nbytes
         return picture
 
-    def _encode(self, request: DecodeRequest) -> Picture:
+    def _encode(self, request: DecodeRequest) -> EncodedPicture:
         self.num_encoded += 1
         family = self._encoder.family
         inputs = family.image_inputs(self._encoder.picture(request))
@@ -87,7 +87,7 @@ class Rows:
         model: Any,
         prompts: list[list[int]],
         texts: list[list[int]],
-        pictures: list[Picture],
+        pictures: list[EncodedPicture],
         encoder: QuestionEncoder,
     ) -> None:
         assert len(texts) in (0, len(prompts)), "a batch is paired as a whole"

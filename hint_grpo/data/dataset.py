@@ -1,8 +1,10 @@
-"""load_training_data: the files of a training set -> a `datasets.Dataset` on disk and a report of what was left out.
+"""load_training_data: reads a training file into a `datasets.Dataset` on disk and a report of what was left out.
+
+    JSON lines -> reader (llava_cot.py or own_records.py) -> length filter -> samples.arrow -> samples with an image
 
 Columns: id, image (absolute path; opened later, one at a time), question, solution, reasoning_steps, source.
-The text work (readers, filters, steps, lengths) is done once and cached; whether the images are there is looked up on
-every start, since unpacking a forgotten archive changes no cached file.
+The text work (readers, filters, steps, lengths) is done once and cached (store.py). Whether the images exist is checked
+on every start, since unpacking a forgotten archive does not change the cached file.
 """
 
 import hashlib
@@ -15,56 +17,14 @@ from typing import Any
 
 import datasets
 
-from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds, read_jsonl
+from hint_grpo.data.jsonl import BadRecord, JsonRecord, UniqueIds, read_jsonl
 from hint_grpo.data.llava_cot import GEOMETRY_PREFIXES, LlavaCotReader
-from hint_grpo.data.own_jsonl import OwnReader
+from hint_grpo.data.own_records import OwnReader
 from hint_grpo.data.paths import ImageRoot
 from hint_grpo.data.report import PUBLISHED_FILE, DataReport
-from hint_grpo.data.samples import Dropped, Filter, Rules, Sample
+from hint_grpo.data.samples import Dropped, Filter, Outcome, Rules, Sample
 from hint_grpo.data.store import REPORT_FILE, SAMPLES_FILE, cache_key, cached_folder, with_usable_images, write_samples
 from hint_grpo.machine.errors import UserError
-
-# ----------------------------------------------------------------------------------------------------
-# Drops samples whose reasoning has 512 tokens or more, by the model's own tokenizer.
-#
-# Tokenising is the slow part of loading, so it is done for a batch at a time, and only where it can matter: a byte-level
-# tokenizer never makes more tokens than the text has bytes (after Unicode normalisation, which may triple them).
-
-BATCH = 1000
-CERTAINLY_TOO_LONG = 100
-"""Characters per allowed token beyond which nothing needs counting (prose has 3 to 5)."""
-
-
-def without_long_reasoning(
-    questions: Iterable[Sample | Dropped], tokenizer: Any, max_reasoning_tokens: int
-) -> Iterator[Sample | Dropped]:
-    """The same stream, in order, with samples of too long a reasoning turned into drops."""
-    stream = iter(questions)
-    while batch := list(islice(stream, BATCH)):
-        long = _too_long(
-            [question for question in batch if isinstance(question, Sample)], tokenizer, max_reasoning_tokens
-        )
-        for question in batch:
-            if isinstance(question, Sample) and question.id in long:
-                yield Dropped(Filter.REASONING_TOO_LONG, question.source)
-            else:
-                yield question
-
-
-def _too_long(samples: list[Sample], tokenizer: Any, limit: int) -> set[str]:
-    """The ids of the samples whose reasoning has `limit` tokens or more."""
-    texts = {sample.id: " ".join(sample.reasoning_steps) for sample in samples}
-    long = {name for name, text in texts.items() if len(text) > CERTAINLY_TOO_LONG * limit}
-    asked = [name for name, text in texts.items() if name not in long and _may_reach(text, limit)]
-    if asked:
-        tokens = tokenizer([texts[name] for name in asked], add_special_tokens=False)["input_ids"]
-        long.update(name for name, ids in zip(asked, tokens, strict=True) if len(ids) >= limit)
-    return long
-
-
-def _may_reach(text: str, num_tokens: int) -> bool:
-    return len(text) >= num_tokens if text.isascii() else 3 * len(text.encode()) >= num_tokens
-
 
 LLAVA_COT = "LLaVA-CoT-100k"
 RESPLIT_FILE = PUBLISHED_FILE
@@ -85,17 +45,20 @@ def load_training_data(
     step_rules: Rules = "project",
     steps_file: str | Path | None = None,
 ) -> tuple[datasets.Dataset, DataReport]:
-    """The samples of a training set, and the report on them; raises UserError where there is nothing to train on.
+    """The usable samples of a training set and the report on all of them; raises UserError if no sample is usable.
 
-    `dataset_name` is "LLaVA-CoT-100k" (the authors' re-split file where it lies in `data_path`, else train.jsonl) or
-    the name of a .jsonl file, in `data_path` or absolute. `image_prefixes` choose a part of records in LLaVA-CoT's
-    schema: None means the geometry part for LLaVA-CoT-100k and everything for other files; () means everything.
-    Without a `tokenizer` the length of the reasoning is not checked. `data_rules` and `step_rules` say how records in
-    LLaVA-CoT's schema are read, `steps_file` which file holds them (a path, or a name in `data_path`).
+    dataset_name     "LLaVA-CoT-100k" (the authors' re-split file if it is in `data_path`, else train.jsonl), or the name
+                     of a .jsonl file, in `data_path` or absolute
+    tokenizer        counts the tokens of each reasoning; None: the length is not checked
+    image_prefixes   the part of LLaVA-CoT's records to use, by image folder; None: the geometry part for
+                     LLaVA-CoT-100k and everything for other files; (): everything
+    data_rules, step_rules   how records in LLaVA-CoT's schema are read ("released": as in the authors' code)
+    steps_file       the file with LLaVA-CoT's records instead of the default (a path, or a name in `data_path`)
     """
     file = training_file(Path(data_path), dataset_name, steps_file)
     if image_prefixes is None:
         image_prefixes = GEOMETRY_PREFIXES if dataset_name == LLAVA_COT else ()
+    # Everything that changes the samples; part of the cache key and of the report.
     settings = {
         "image_root": str(Path(data_path).resolve()),
         "image_prefixes": list(image_prefixes),
@@ -118,7 +81,7 @@ def load_training_data(
 
 
 def training_file(data_path: Path, dataset_name: str, steps_file: str | Path | None = None) -> Path:
-    """The file to read; raises UserError with the cure where there is none."""
+    """The file to read; raises UserError with the fix if it does not exist."""
     if not data_path.is_dir():
         raise UserError(
             f"--data_path {data_path} is not a folder; give the one that holds {DOWNLOAD_FILE} and the images"
@@ -133,12 +96,12 @@ def training_file(data_path: Path, dataset_name: str, steps_file: str | Path | N
             return data_path / name
     raise UserError(
         f"{' or '.join(names)} not found in {data_path}; download Xkev/LLaVA-CoT-100k there, "
-        "or name a .jsonl file of your own with --dataset_name"
+        "or name your own .jsonl file with --dataset_name"
     )
 
 
 def _steps_file(data_path: Path, dataset_name: str, steps_file: Path) -> Path:
-    """The file of --steps_file: in the data folder, or where its path says."""
+    """The file of --steps_file: a name in the data folder, or a path; raises UserError."""
     if dataset_name != LLAVA_COT:
         raise UserError(
             f"--steps_file goes with --dataset_name {LLAVA_COT}, not with {dataset_name}; give one of the two"
@@ -152,27 +115,28 @@ def _steps_file(data_path: Path, dataset_name: str, steps_file: Path) -> Path:
     )
 
 
-def read_questions(
-    rows: Iterable[Row], reader: Callable[[Row], Iterator[Sample | Dropped]], report: DataReport
-) -> Iterator[Sample | Dropped]:
-    """Every question of the rows, as a sample or a drop; records the reader cannot use are noted as bad lines."""
-    for row in rows:
+def read_samples(
+    records: Iterable[JsonRecord], reader: Callable[[JsonRecord], Iterator[Outcome]], report: DataReport
+) -> Iterator[Outcome]:
+    """Every question of the records, as a sample or a drop; records that the reader cannot use count as bad lines."""
+    for record in records:
         report.records += 1
         try:
-            yield from reader(row)
+            yield from reader(record)
         except BadRecord as error:
-            report.bad_lines.add(f"{row.source}: {error}")
+            report.bad_lines.add(f"{record.source}: {error}")
 
 
 def _build(folder: Path, file: Path, settings: dict[str, Any], tokenizer: Any) -> None:
-    """Reads the file; writes samples and report into `folder`."""
+    """Reads the file and writes samples and report into `folder` (on a cache miss)."""
     report, ids, root = DataReport(file=file.name, settings=settings), UniqueIds(), ImageRoot(settings["image_root"])
     keep = settings["keep_multiple_choice"]
     rules = settings["data_rules"], settings["step_rules"]
     llava = LlavaCotReader(root, ids, tuple(settings["image_prefixes"]), keep, *rules)
     own = OwnReader(root, ids, keep)
-    rows = read_jsonl(file, report.bad_lines)
-    stream = read_questions(rows, lambda row: (llava if "conversations" in row.record else own)(row), report)
+    # Every record chooses its reader by its schema. The whole chain is lazy: one batch of samples is in memory at a time.
+    records = read_jsonl(file, report.bad_lines)
+    stream = read_samples(records, lambda record: (llava if "conversations" in record.fields else own)(record), report)
     if tokenizer is not None:
         stream = without_long_reasoning(stream, tokenizer, settings["max_reasoning_tokens"])
     report.content_hash = write_samples(folder / SAMPLES_FILE, _kept(stream, report))
@@ -180,17 +144,18 @@ def _build(folder: Path, file: Path, settings: dict[str, Any], tokenizer: Any) -
     (folder / REPORT_FILE).write_text(json.dumps(report.to_json(), ensure_ascii=False, indent=1), "utf-8")
 
 
-def _kept(stream: Iterable[Sample | Dropped], report: DataReport) -> Iterator[Sample]:
-    for question in stream:
+def _kept(outcomes: Iterable[Outcome], report: DataReport) -> Iterator[Sample]:
+    """The samples of the stream; the report counts all questions and the drops."""
+    for outcome in outcomes:
         report.questions += 1
-        if isinstance(question, Sample):
-            yield question
+        if isinstance(outcome, Sample):
+            yield outcome
         else:
-            report.drop(question.reason, question.source)
+            report.drop(outcome.reason, outcome.source)
 
 
 def _tokenizer_identity(tokenizer: Any) -> str | None:
-    """What tells one tokenizer from another: its whole definition where it can be had, else its name and size."""
+    """A hash of the tokenizer's whole definition if it has one (fast tokenizers), else of its name and size."""
     if tokenizer is None:
         return None
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -203,20 +168,60 @@ def _cache_folder(cache_dir: str | Path | None) -> Path:
 
 
 def _why_empty(report: DataReport) -> str:
-    """One line: what took the most, and what helps."""
-    counts = {name: noted.count for name, noted in report.filters.items()}
+    """One line: the filter that left out the most, and how to fix it."""
+    counts = {name: places.count for name, places in report.filters.items()}
     if report.bad_lines.count:
         counts[f"bad line ({report.bad_lines.first[0]})"] = report.bad_lines.count
     if not counts:
         return f"{report.file} holds no questions; is the download complete?"
     most = max(counts, key=lambda name: counts[name])
-    cures = {
+    fixes = {
         Filter.IMAGE_MISSING: "join and unpack the images in the data folder: "
         "cat image.zip.part-* > image.zip && unzip image.zip",
         Filter.OTHER_IMAGES: f"--image_prefixes is {' '.join(report.settings['image_prefixes'])}",
         Filter.REASONING_TOO_LONG: "the reasoning must be shorter than "
         f"{report.settings['max_reasoning_tokens']} tokens",
     }
-    cure = cures.get(most)  # type: ignore[call-overload]
-    reason = f"{most}; {cure}" if cure else most
+    fix = fixes.get(most)  # type: ignore[call-overload]
+    reason = f"{most}; {fix}" if fix else most
     return f"no sample of {report.file} can be used: {counts[most]:,} left out because: {reason}"
+
+
+# ----------------------------------------------------------------------------------------------------
+# The length filter: drops samples whose reasoning is too long (512 tokens or more by default), by the model's tokenizer.
+#
+# Tokenising is the slow part of loading, so it runs in batches and only on texts that may reach the limit: a byte-level
+# tokenizer never makes more tokens than the text has bytes (after Unicode normalisation, which may triple them).
+
+BATCH_SIZE = 1000
+CERTAINLY_TOO_LONG = 100
+"""Characters per allowed token above which a text is too long without counting its tokens (prose has 3 to 5)."""
+
+
+def without_long_reasoning(outcomes: Iterable[Outcome], tokenizer: Any, max_reasoning_tokens: int) -> Iterator[Outcome]:
+    """The same stream in the same order; samples with `max_reasoning_tokens` or more become drops."""
+    stream = iter(outcomes)
+    while batch := list(islice(stream, BATCH_SIZE)):
+        samples = [outcome for outcome in batch if isinstance(outcome, Sample)]
+        long = _too_long(samples, tokenizer, max_reasoning_tokens)
+        for outcome in batch:
+            if isinstance(outcome, Sample) and outcome.id in long:
+                yield Dropped(Filter.REASONING_TOO_LONG, outcome.source)
+            else:
+                yield outcome
+
+
+def _too_long(samples: list[Sample], tokenizer: Any, limit: int) -> set[str]:
+    """The ids of the samples whose reasoning has `limit` tokens or more."""
+    texts = {sample.id: " ".join(sample.reasoning_steps) for sample in samples}
+    long = {name for name, text in texts.items() if len(text) > CERTAINLY_TOO_LONG * limit}
+    unsure = [name for name, text in texts.items() if name not in long and _may_reach(text, limit)]
+    if unsure:
+        tokens = tokenizer([texts[name] for name in unsure], add_special_tokens=False)["input_ids"]
+        long.update(name for name, ids_T in zip(unsure, tokens, strict=True) if len(ids_T) >= limit)
+    return long
+
+
+def _may_reach(text: str, num_tokens: int) -> bool:
+    """Whether the text has enough bytes to make that many tokens."""
+    return len(text) >= num_tokens if text.isascii() else 3 * len(text.encode()) >= num_tokens

@@ -1,13 +1,13 @@
-"""The one place that opens an image: for training, evaluation and the check before them.
+"""Opens images: the only place that does, for training, evaluation and the check before them.
 
-Every image comes out as an RGB picture that the Qwen image processors accept, or as a BadImage with the reason.
-Differences from a plain `Image.open(path).convert("RGB")`, each of which spoils training silently:
+`open_image` returns an RGB picture that the Qwen image processors accept, or raises BadImage with the reason. It differs
+from a plain `Image.open(path).convert("RGB")` in five points, each of which would silently spoil training:
 
-- 16-bit greyscale keeps its mean (plain Pillow cuts everything above 255 to white), see pixels.py
-- transparency becomes white paper (plain Pillow: whatever colour lies underneath, most often black)
-- EXIF orientation is honoured
-- only raster formats are read: Pillow would hand a PostScript file to Ghostscript
-- size limits act before anything is decoded
+- 16-bit greyscale keeps its brightness (plain Pillow turns every value above 255 white)
+- transparency becomes white (plain Pillow shows the hidden colour, usually black)
+- EXIF orientation is applied
+- only raster formats are read: Pillow would run Ghostscript on a PostScript file
+- size limits are checked before anything is decoded
 """
 
 import os
@@ -21,79 +21,22 @@ from PIL import Image
 
 from hint_grpo.data.paths import BadImage
 
-# ----------------------------------------------------------------------------------------------------
-# Any of Pillow's pixel modes to 8-bit RGB, without saturating, without black backgrounds, the right way up.
-
-WHITE = (255, 255, 255)
-EXIF_ORIENTATION = 0x0112
-TIFF_BITS_PER_SAMPLE = 258
-# EXIF 2.3, tag Orientation: what turns the stored picture upright.
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB; deep greyscale scaled to 8 bits, transparent parts white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return deep_grey(image).convert("RGB")
-    if image.has_transparency_data:
-        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, (*WHITE, 255)), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def deep_grey(image: Image.Image) -> Image.Image:
-    """Greyscale of more than 8 bits as 8 bits: the brightness relative to full scale is kept."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
-    grey = np.rint(values * (255.0 / full_scale(image, values))).clip(0, 255).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return Image.fromarray(grey)
-
-
-def full_scale(image: Image.Image, values: np.ndarray) -> float:
-    """The value that means white: as the file says, otherwise the smallest usual one that no value exceeds."""
-    largest = float(values.max())
-    if image.mode.startswith("I;16"):
-        bits = getattr(image, "tag_v2", {}).get(TIFF_BITS_PER_SAMPLE, (16,))[0]
-        return float(2**bits - 1)
-    if image.mode == "F" and largest <= 255:
-        return 1.0 if largest <= 1 else 255.0
-    return 65535.0 if largest <= 65535 else largest
-
-
-def upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
-    """`rgb` turned as the EXIF orientation of `original` asks; unreadable EXIF data asks for nothing."""
-    try:
-        orientation = original.getexif().get(EXIF_ORIENTATION)
-    except (OSError, ValueError, TypeError, KeyError, IndexError, SyntaxError):
-        return rgb  # damaged metadata is no reason to lose a sound picture
-    turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return rgb if turn is None else rgb.transpose(turn)
-
-
 MIN_SIDE = 28
-"""Qwen2-VL's patch (14) times its merge (2): the smallest side that the processor does not distort."""
+"""Pixels. Qwen2-VL's patch (14) times its merge (2): the smallest side that the processor does not distort."""
 MAX_ASPECT_RATIO = 200
-"""The Qwen processors raise beyond it."""
+"""Longer side by shorter side; the Qwen processors raise above it."""
 MAX_PIXELS = 89_478_485
-"""Pillow's own threshold for a decompression bomb: 256 MiB of RGB."""
+"""Pillow's threshold for a decompression bomb: 256 MiB of RGB."""
 
+# Pillow's names of the raster formats that are read; formats that the installed build lacks are skipped.
 FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "ICO", "JPEG2000", "AVIF", "PCX")
-# What Pillow's decoders were seen to raise on damaged files, besides its own errors (which are OSErrors).
+# What Pillow's decoders raised on damaged files in practice, besides Pillow's own errors (which are OSErrors).
 DECODER_ERRORS = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, SyntaxError, AttributeError, NotImplementedError),
     *(OverflowError, ZeroDivisionError, AssertionError, MemoryError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
+# Files that are not images, by their first bytes in lower case: the reason for BadImage.
 NOT_IMAGES = {
     b"version https://git-lfs": "a Git LFS pointer, not the image itself: run `git lfs pull`",
     b"/annex/objects/": "a git-annex pointer, not the image itself: run `git annex get`",
@@ -105,13 +48,12 @@ NOT_IMAGES = {
     b"%!ps": "a PostScript document; convert it to PNG",
 }
 
-warnings.filterwarnings(
-    "ignore", message="Corrupt EXIF data", module="PIL"
-)  # handled: the picture is taken as it stands
+# `upright` handles it: the picture is used without turning it.
+warnings.filterwarnings("ignore", message="Corrupt EXIF data", module="PIL")
 
 
 def open_image(path: str | os.PathLike[str], *, min_side: int = MIN_SIDE) -> Image.Image:
-    """The image as RGB, upright, its first frame, sides of `min_side` pixels or more; raises BadImage."""
+    """The first frame as upright 8-bit RGB, enlarged to sides of at least `min_side` pixels; raises BadImage."""
     try:
         with open(path, "rb") as file:
             _refuse_other_files(file.read(256))
@@ -126,7 +68,7 @@ def open_image(path: str | os.PathLike[str], *, min_side: int = MIN_SIDE) -> Ima
 
 
 def refuse_size(width: int, height: int) -> None:
-    """Raises BadImage for a picture that must not, or cannot, be processed."""
+    """Raises BadImage for a size (in pixels) that is unsafe to decode or that the processors refuse."""
     if width * height > MAX_PIXELS:
         raise BadImage(f"too large, or a decompression bomb ({width}x{height} pixels, limit {MAX_PIXELS:,})")
     if width < 1 or height < 1:
@@ -136,10 +78,10 @@ def refuse_size(width: int, height: int) -> None:
 
 
 def enlarge(image: Image.Image, min_side: int) -> Image.Image:
-    """A tiny picture enlarged, its shape kept.
+    """The picture, enlarged if a side is below `min_side` pixels; its aspect ratio is kept.
 
-    The Qwen processors round each side to a multiple of 28 on its own: of 157x19 they make 168x28 (its shape changed by
-    38 %), of 1000x10 560x28, and older ones refuse sides below 28. Enlarged first, 157x19 becomes 231x28, then 224x28.
+    The Qwen processors round each side to a multiple of 28 separately: 157x19 becomes 168x28 (its aspect ratio changes by
+    38 %), 1000x10 becomes 560x28, and older ones refuse sides below 28. Enlarged first, 157x19 becomes 231x28, then 224x28.
     """
     width, height = image.size
     if min(width, height) >= min_side:
@@ -152,11 +94,13 @@ def enlarge(image: Image.Image, min_side: int) -> Image.Image:
 
 @cache
 def _readable_formats() -> tuple[str, ...]:
+    """The formats that this build of Pillow can read."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _refuse_other_files(head: bytes) -> None:
+    """Raises BadImage for files that are recognisably something else, with a better reason than Pillow gives."""
     if not head:
         raise BadImage("the file is empty (0 bytes)")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -166,6 +110,7 @@ def _refuse_other_files(head: bytes) -> None:
 
 
 def _reason(error: BaseException) -> str:
+    """A decoder's error in words for the user."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or damaged beyond recognition"
     text = " ".join(str(error).split())[:120] or "no reason given"
@@ -174,3 +119,62 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"too large, or a decompression bomb ({text})"
     return f"cannot be decoded ({type(error).__name__}: {text})"
+
+
+# ----------------------------------------------------------------------------------------------------
+# Pixels: from any of Pillow's modes to upright 8-bit RGB, without saturation or black backgrounds.
+
+WHITE = (255, 255, 255)
+EXIF_ORIENTATION = 0x0112
+TIFF_BITS_PER_SAMPLE = 258
+# EXIF 2.3, tag Orientation: the transposition that turns the stored picture upright.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image as 8-bit RGB: deep greyscale is scaled to 8 bits, transparent parts become white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return deep_grey(image).convert("RGB")
+    if image.has_transparency_data:
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (*WHITE, 255)), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def deep_grey(image: Image.Image) -> Image.Image:
+    """Greyscale of more than 8 bits, reduced to 8: each pixel keeps its brightness relative to white."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
+    grey = np.rint(values * (255.0 / full_scale(image, values))).clip(0, 255).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey)
+
+
+def full_scale(image: Image.Image, values: np.ndarray) -> float:
+    """The value that means white: from the file, otherwise the smallest usual one that no value exceeds."""
+    largest = float(values.max())
+    if image.mode.startswith("I;16"):
+        bits = getattr(image, "tag_v2", {}).get(TIFF_BITS_PER_SAMPLE, (16,))[0]
+        return float(2**bits - 1)
+    if image.mode == "F" and largest <= 255:
+        return 1.0 if largest <= 1 else 255.0
+    return 65535.0 if largest <= 65535 else largest
+
+
+def upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
+    """`rgb` turned by the EXIF orientation of `original`; unchanged if the EXIF data cannot be read."""
+    try:
+        orientation = original.getexif().get(EXIF_ORIENTATION)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, SyntaxError):
+        return rgb  # damaged metadata does not make a good picture unusable
+    turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return rgb if turn is None else rgb.transpose(turn)

@@ -1,7 +1,7 @@
-"""JSON lines as they are found in the world: BOM, CRLF, blank lines, broken lines, duplicate ids.
+"""Reads JSON lines as real files have them: byte order marks, CRLF, blank lines, broken lines, duplicate ids.
 
-Training records and evaluation questions are both read here. A bad line never stops a run: it is noted as file:line
-with the reason, and skipped.
+Both training records and evaluation questions are read here. A bad line never stops a run: it is skipped, and recorded
+as file:line with the reason. A file that is not JSON lines at all is a UserError with the command that converts it.
 """
 
 import json
@@ -15,11 +15,13 @@ from typing import Any, NoReturn
 from hint_grpo.machine.errors import UserError
 
 SHOWN = 5
+"""Places that Occurrences keeps and prints."""
 UTF8_BOM = b"\xef\xbb\xbf"
 LONGEST_LINE = 2**20
-"""Bytes (1 MiB). A longer line is no record of text, and reading it would take minutes and gigabytes; it is never held."""
+"""Bytes (1 MiB). A longer line is not a text record, and parsing it would need minutes and gigabytes; it is never held in
+memory."""
 
-# Files that are not JSON lines, by how they begin: what they are, and what to do.
+# Files that are not JSON lines, recognised by their first bytes: what they are, and how to convert them.
 OTHER_FILES = {
     re.compile(rb"\xff\xfe|\xfe\xff"): "is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE",
     re.compile(rb"\x1f\x8b"): "is compressed by gzip; unpack it: gunzip -c FILE > NEW_FILE",
@@ -37,9 +39,13 @@ OTHER_FILES = {
 }
 
 
+# ----------------------------------------------------------------------------------------------------
+# What readers share: counted occurrences, unique ids, records.
+
+
 @dataclass
-class Noted:
-    """How often something was seen, and the first few places (all of them would not be flat memory)."""
+class Occurrences:
+    """How often something occurred, and where for the first few times (keeping every place would cost memory)."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
@@ -49,26 +55,59 @@ class Noted:
         if len(self.first) < SHOWN:
             self.first.append(text)
 
-    def extend(self, other: "Noted") -> None:
+    def extend(self, other: "Occurrences") -> None:
         self.count += other.count
         self.first = [*self.first, *other.first][:SHOWN]
 
     def lines(self, indent: str = "    ") -> list[str]:
-        """The places, one a line, and how many more there are."""
+        """The places, one per line, and how many more there are."""
         more = self.count - len(self.first)
         return [f"{indent}{text}" for text in [*self.first, *([f"and {more:,} more"] if more else [])]]
 
 
+class UniqueIds:
+    """Gives every sample a unique id; a repeated id is counted and gets a suffix."""
+
+    def __init__(self) -> None:
+        self.duplicates = Occurrences()
+        self._uses: dict[str, int] = {}
+
+    def claim(self, wanted: str, source: str) -> str:
+        """`wanted`, or `wanted~2` and so on if it was used before; `source` (file:line) is kept for the report."""
+        unique, uses = wanted, self._uses.get(wanted, 1)
+        if wanted in self._uses:
+            self.duplicates.add(f"{source}: id {wanted!r} again")
+        while unique in self._uses:
+            uses += 1
+            unique = f"{wanted}~{uses}"
+        self._uses[wanted] = uses
+        self._uses.setdefault(unique, 1)
+        return unique
+
+
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One record and where it stands."""
+class JsonRecord:
+    """One JSON object of a file."""
 
     source: str
-    record: dict[str, Any]
+    """Where it was read, as file:line."""
+    fields: dict[str, Any]
 
 
 class BadRecord(ValueError):
-    """A line that cannot be used as it stands; `str(error)` says what is wrong with it."""
+    """A record that cannot be used; `str(error)` is the reason."""
+
+
+def text_field(fields: dict[str, Any], name: str) -> str:
+    """A field that must hold text; raises BadRecord."""
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise BadRecord(f'"{name}" is {"missing" if value is None else "not text"}')
+    return value
+
+
+# ----------------------------------------------------------------------------------------------------
+# Reading a file.
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -76,28 +115,28 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """The record of one line; raises BadRecord.
+    """The fields of one line's record; raises BadRecord.
 
-    Numbers stay the text they were written as: an integer answer becomes its decimal string, 2.50 keeps its zero, and
-    200,000 digits are no problem.
+    Numbers stay text as written: an integer answer becomes its decimal string, 2.50 keeps its zero, and 200,000 digits
+    are no problem.
     """
     try:
-        record = json.loads(line.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+        fields = json.loads(line.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=_refuse_constant)
         if b"\\ud" in line.lower():  # half of a surrogate pair is legal JSON, but not legal text
-            json.dumps(record, ensure_ascii=False).encode("utf-8")
+            json.dumps(fields, ensure_ascii=False).encode("utf-8")
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise BadRecord(f"not UTF-8 text ({error.reason})") from error
     except json.JSONDecodeError as error:
         raise BadRecord(f"not JSON ({error.msg} at column {error.colno})") from error
     except RecursionError as error:
         raise BadRecord("not usable JSON (nested too deeply)") from error
-    if not isinstance(record, dict):
+    if not isinstance(fields, dict):
         raise BadRecord("not a JSON object")
-    return record
+    return fields
 
 
-def read_jsonl(path: Path, bad_lines: Noted) -> Iterator[Row]:
-    """The records of a file in order; bad lines are added to `bad_lines`."""
+def read_jsonl(path: Path, bad_lines: Occurrences) -> Iterator[JsonRecord]:
+    """The records of a file in order; bad lines are added to `bad_lines`. Raises UserError as `open_lines` does."""
     with open_lines(path) as file:
         for number, raw in enumerate(_bounded_lines(file), start=1):
             if raw is None:
@@ -108,24 +147,25 @@ def read_jsonl(path: Path, bad_lines: Noted) -> Iterator[Row]:
                 continue
             source = f"{path.name}:{number}"
             try:
-                yield Row(source, parse_line(line))
+                yield JsonRecord(source, parse_line(line))
             except BadRecord as error:
                 bad_lines.add(f"{source}: {error}")
 
 
 def _bounded_lines(file: BufferedReader) -> Iterator[bytes | None]:
-    """The lines of a file; None for one of more than LONGEST_LINE bytes, which is passed over a piece at a time."""
+    """The lines of a file; None for one of more than LONGEST_LINE bytes, which is skipped piece by piece."""
     while line := file.readline(LONGEST_LINE + 1):
         if len(line) <= LONGEST_LINE:
             yield line
             continue
+        # Too long: read on to the end of the line and drop it.
         while line and not line.endswith(b"\n"):
             line = file.readline(LONGEST_LINE)
         yield None
 
 
 def open_lines(path: Path) -> BufferedReader:
-    """The file opened in binary; a UserError where it is missing, a folder, or of another kind than JSON lines."""
+    """The file opened in binary; raises UserError if it is missing, a folder, or not a JSON lines file."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -136,30 +176,3 @@ def open_lines(path: Path) -> BufferedReader:
             file.close()
             raise UserError(f"{path} {what}")
     return file
-
-
-def text_field(record: dict[str, Any], name: str) -> str:
-    """A field that must hold text; raises BadRecord."""
-    value = record.get(name)
-    if not isinstance(value, str):
-        raise BadRecord(f'"{name}" is {"missing" if value is None else "not text"}')
-    return value
-
-
-class UniqueIds:
-    """Gives every sample an id of its own; a second use of an id is noted and gets a suffix."""
-
-    def __init__(self) -> None:
-        self.duplicates = Noted()
-        self._uses: dict[str, int] = {}
-
-    def claim(self, wanted: str, source: str) -> str:
-        unique, uses = wanted, self._uses.get(wanted, 1)
-        if wanted in self._uses:
-            self.duplicates.add(f"{source}: id {wanted!r} again")
-        while unique in self._uses:
-            uses += 1
-            unique = f"{wanted}~{uses}"
-        self._uses[wanted] = uses
-        self._uses.setdefault(unique, 1)
-        return unique

@@ -1,12 +1,14 @@
-"""LLaVA-CoT-100k records to samples.
+"""Reads LLaVA-CoT-100k records into samples, by this project's rules or by those of the authors' released code.
 
     {"id": "g1", "image": "geoqa+/images/5137.png", "conversations": [
         {"from": "human", "value": "<image>\\nIn the figure, ... angle C is ()\\nA. 30°\\nB. 45°"},
         {"from": "gpt", "value": "<SUMMARY> .. </SUMMARY>\\n\\n<CAPTION> .. </CAPTION>\\n\\n
                                   <REASONING> .. </REASONING>\\n\\n<CONCLUSION> B </CONCLUSION>"}]}
 
-A record may hold several questions; tags may be missing, unclosed, or separated by any white space. The authors' own
+A record may hold several questions; tags may be missing, unclosed, or separated by any white space. The authors'
 re-split file (reasoning as "Step 1: ...") has the same schema and is read by the same code.
+
+    record -> question_turns -> reasoning_and_conclusion -> fill_in, split_steps -> Sample, or Dropped with the filter
 """
 
 import re
@@ -16,64 +18,14 @@ from typing import Any
 
 from hint_grpo.data.answers import conclusion_value
 from hint_grpo.data.fill_in import clean_question, fill_in, one_image, refuse_special_tokens
-from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds
+from hint_grpo.data.jsonl import BadRecord, JsonRecord, UniqueIds
 from hint_grpo.data.paths import BadImage, ImageRoot
-from hint_grpo.data.samples import Dropped, Filter, Refused, Rules, Sample
+from hint_grpo.data.samples import Dropped, Filter, Outcome, Refused, Rules, Sample
 from hint_grpo.data.steps import split_steps
 from hint_grpo.scoring.checker import is_latex
 
-# ----------------------------------------------------------------------------------------------------
-# The data rules of the authors' released code (`--data_rules released`, `--step_rules released`), quirks included.
-#
-#     question    "Area of circle A. Choose.\nA. 4π\nB. 6π"   conclusion  "The answer is B."
-#     -> question "Area of circle "   solution "6π"                    (it is cut at the first "A." to "D.")
-#
-#     reasoning   "We look. Step 1: A is 30°. Step 2: By Step 1, B is 45°."
-#     -> steps    "A is 30°."  "By"  ", B is 45°."                     (text before the first mark is lost, and so are marks)
-#
-# A record that ends their run with an exception is left out here, under a filter with a name.
-
-CONCLUSION = re.compile(r"<CONCLUSION>(.*?)</CONCLUSION>", re.DOTALL)
-STEP_MARK = re.compile(r"Step \d+")
-OPTION_MARK = re.compile(r"[A-D]\.")
-OPTION = re.compile(r"([A-D])\.\s*(\S.*?)(?=[A-D]\.|\Z)", re.DOTALL)
-LETTER = re.compile(r"[A-D]")
-NUMBER = re.compile(r"\d")
-
-
-def released_steps(reasoning: str) -> tuple[str, ...]:
-    """What stands behind each "Step k", wherever it stands in a sentence; () for a reasoning without such a mark."""
-    return tuple(piece.strip(" :\n") for piece in STEP_MARK.split(reasoning)[1:])
-
-
-def released_conclusion(answer: str) -> str | None:
-    """What stands in <CONCLUSION>, white space included; None without a closed one."""
-    found = CONCLUSION.search(answer)
-    return found[1] if found else None
-
-
-def released_fill_in(question: str, conclusion: str, *, keep_multiple_choice: bool = False) -> tuple[str, str]:
-    """(question, solution) from the texts as they stand in the file, white space included. Raises Refused.
-
-    A conclusion with exactly one capital among A to D names that option; any other one is the solution as it is.
-    `keep_multiple_choice` is not in their code: question and letter stay, and the same samples are left out.
-    """
-    options = dict(OPTION.findall(question))
-    letters = LETTER.findall(conclusion)
-    solution = conclusion
-    if len(letters) == 1:
-        if letters[0] not in options:
-            raise Refused(Filter.RELEASED_CODE_FAILS)
-        solution = options[letters[0]].strip()
-    if not NUMBER.search(solution) and not is_latex(solution):
-        raise Refused(Filter.NO_NUMBER)
-    if keep_multiple_choice and len(letters) == 1:
-        return question, letters[0]
-    return (OPTION_MARK.split(question)[0] if options and not keep_multiple_choice else question), solution
-
-
 GEOMETRY_PREFIXES = ("geoqa+/", "CLEVR_v1.0/")
-"""Where the images of the geometry part lie, the part that the paper trains on."""
+"""The image folders of the geometry part, which the paper trains on."""
 TAG = re.compile(r"<\s*(/?)\s*(SUMMARY|CAPTION|DESCRIPTION|REASONING|CONCLUSION)\s*>", re.IGNORECASE)
 ASKS = ("human", "user")
 ANSWERS = ("gpt", "assistant")
@@ -81,7 +33,7 @@ ANSWERS = ("gpt", "assistant")
 
 @dataclass(frozen=True)
 class LlavaCotReader:
-    """Turns rows into samples and drops; a record that is not of the schema raises BadRecord."""
+    """Turns a record into samples and drops, one per question; raises BadRecord if it does not have this schema."""
 
     root: ImageRoot
     ids: UniqueIds
@@ -90,21 +42,23 @@ class LlavaCotReader:
     data_rules: Rules = "project"
     step_rules: Rules = "project"
 
-    def __call__(self, row: Row) -> Iterator[Sample | Dropped]:
-        turns = question_turns(row.record)
+    def __call__(self, record: JsonRecord) -> Iterator[Outcome]:
+        turns = question_turns(record.fields)
+        # All questions of a record share its image: without a usable one, each of them is dropped.
         try:
-            image = self._image(row.record)
+            image = self._image(record.fields)
         except Refused as refused:
-            yield from (Dropped(refused.reason, row.source) for _ in turns)
+            yield from (Dropped(refused.reason, record.source) for _ in turns)
             return
         for number, (question, answer) in enumerate(turns, start=1):
             try:
-                yield self._sample(row, image, number, question, answer)
+                yield self._sample(record, image, number, question, answer)
             except Refused as refused:
-                yield Dropped(refused.reason, row.source)
+                yield Dropped(refused.reason, record.source)
 
-    def _image(self, record: dict[str, Any]) -> str:
-        image = one_image(record.get("image"))
+    def _image(self, fields: dict[str, Any]) -> str:
+        """The absolute path of the record's image; raises Refused."""
+        image = one_image(fields.get("image"))
         if not isinstance(image, str) or not image.strip():
             raise Refused(Filter.NO_IMAGE)
         try:
@@ -116,7 +70,8 @@ class LlavaCotReader:
             raise Refused(Filter.OTHER_IMAGES)
         return absolute
 
-    def _sample(self, row: Row, image: str, number: int, question: str, answer: str | None) -> Sample:
+    def _sample(self, record: JsonRecord, image: str, number: int, question: str, answer: str | None) -> Sample:
+        """The sample of the record's question `number` (from 1); raises Refused."""
         if answer is None:
             raise Refused(Filter.NO_ANSWER)
         reasoning, conclusion = reasoning_and_conclusion(answer)
@@ -125,15 +80,16 @@ class LlavaCotReader:
         refuse_special_tokens(question, reasoning, conclusion)
         question, solution = self._question_and_solution(question, answer, conclusion)
         return Sample(
-            id=self.ids.claim(turn_id(row, number), row.source),
+            id=self.ids.claim(turn_id(record, number), record.source),
             image=image,
             question=question,
             solution=solution,
             reasoning_steps=released_steps(reasoning) if self.step_rules == "released" else split_steps(reasoning),
-            source=row.source,
+            source=record.source,
         )
 
     def _question_and_solution(self, question: str, answer: str, conclusion: str) -> tuple[str, str]:
+        """(question, solution) by the data rules of the run; raises Refused."""
         keep = self.keep_multiple_choice
         if self.data_rules == "released":
             return released_fill_in(question, released_conclusion(answer) or conclusion, keep_multiple_choice=keep)
@@ -141,16 +97,16 @@ class LlavaCotReader:
         return question, conclusion_value(conclusion) if value is None else value
 
 
-def turn_id(row: Row, number: int) -> str:
-    """The record's id (its place where it has none); ":2" and so on for the further questions of a record."""
-    name = row.record.get("id")
-    name = name if isinstance(name, str) and name else row.source
+def turn_id(record: JsonRecord, number: int) -> str:
+    """The record's id, or its file:line if it has none, with ":2" and so on for its further questions."""
+    name = record.fields.get("id")
+    name = name if isinstance(name, str) and name else record.source
     return name if number == 1 else f"{name}:{number}"
 
 
-def question_turns(record: dict[str, Any]) -> list[tuple[str, str | None]]:
-    """The record's questions, each with the answer that follows it (None where none does); raises BadRecord."""
-    conversations = record.get("conversations")
+def question_turns(fields: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """(question, the answer that follows it or None) for each question of a record; raises BadRecord."""
+    conversations = fields.get("conversations")
     if not isinstance(conversations, list):
         raise BadRecord('"conversations" is missing or not a list')
     turns: list[tuple[str, str | None]] = []
@@ -164,17 +120,17 @@ def question_turns(record: dict[str, Any]) -> list[tuple[str, str | None]]:
 
 
 def _message(message: Any) -> tuple[str, str]:
+    """(speaker in lower case, text with Unix line ends); raises BadRecord."""
     if not isinstance(message, dict) or not isinstance(message.get("value"), str):
         raise BadRecord('a message of "conversations" has no "value" text')
     return str(message.get("from", "")).lower(), message["value"].replace("\r\n", "\n")
 
 
 def reasoning_and_conclusion(answer: str) -> tuple[str, str]:
-    """The two sections that training uses; each "" where the answer has none.
+    """The two sections that training uses; each is "" if the answer does not have it.
 
-    Without a REASONING section, what stands outside of all sections and before the conclusion is the reasoning (an
-    answer that only marks its conclusion); without a CONCLUSION section, what follows the closed REASONING is the
-    conclusion.
+    Without a REASONING section, the text outside all sections before the conclusion is the reasoning (an answer that only
+    marks its conclusion). Without a CONCLUSION section, the text after the closed REASONING is the conclusion.
     """
     sections = list(_sections(answer))
     names = [name for name, _ in sections]
@@ -189,10 +145,10 @@ def reasoning_and_conclusion(answer: str) -> tuple[str, str]:
 
 
 def _sections(answer: str) -> Iterator[tuple[str, str]]:
-    """(section name, text) in order; "" names what stands outside of all sections.
+    """(section name, text) in order; text outside all sections has the name "".
 
-    A section ends at its closing tag or, unclosed, at the next opening one; a closing tag that was never opened closes
-    what stands before it.
+    A section ends at its closing tag or, if unclosed, at the next opening tag. The text before a closing tag that was
+    never opened belongs to that section.
     """
     name, start = "", 0
     for tag in TAG.finditer(answer):
@@ -203,3 +159,53 @@ def _sections(answer: str) -> Iterator[tuple[str, str]]:
         name, start = ("" if closes else tag_name), tag.end()
     if rest := answer[start:].strip():
         yield name, rest
+
+
+# ----------------------------------------------------------------------------------------------------
+# The rules of the authors' released code (`--data_rules released`, `--step_rules released`), quirks included.
+#
+#     question    "Area of circle A. Choose.\nA. 4π\nB. 6π"   conclusion  "The answer is B."
+#     -> question "Area of circle "   solution "6π"                    (cut at the first "A." to "D.")
+#
+#     reasoning   "We look. Step 1: A is 30°. Step 2: By Step 1, B is 45°."
+#     -> steps    "A is 30°."  "By"  ", B is 45°."                     (text before the first mark and the marks are lost)
+#
+# A record on which their code raises an exception is left out here, under Filter.RELEASED_CODE_FAILS.
+
+RELEASED_CONCLUSION = re.compile(r"<CONCLUSION>(.*?)</CONCLUSION>", re.DOTALL)
+STEP_MARK = re.compile(r"Step \d+")
+OPTION_MARK = re.compile(r"[A-D]\.")
+OPTION = re.compile(r"([A-D])\.\s*(\S.*?)(?=[A-D]\.|\Z)", re.DOTALL)
+LETTER = re.compile(r"[A-D]")
+NUMBER = re.compile(r"\d")
+
+
+def released_steps(reasoning: str) -> tuple[str, ...]:
+    """The text behind each "Step k", even in the middle of a sentence; () for a reasoning without such a mark."""
+    return tuple(piece.strip(" :\n") for piece in STEP_MARK.split(reasoning)[1:])
+
+
+def released_conclusion(answer: str) -> str | None:
+    """The text in <CONCLUSION> with its white space; None if there is no closed one."""
+    found = RELEASED_CONCLUSION.search(answer)
+    return found[1] if found else None
+
+
+def released_fill_in(question: str, conclusion: str, *, keep_multiple_choice: bool = False) -> tuple[str, str]:
+    """(question, solution) from the unchanged texts of the file, white space included; raises Refused.
+
+    A conclusion with exactly one capital letter from A to D names that option; any other conclusion is the solution.
+    `keep_multiple_choice` is not in their code: question and letter stay, and the same samples are left out.
+    """
+    options = dict(OPTION.findall(question))
+    letters = LETTER.findall(conclusion)
+    solution = conclusion
+    if len(letters) == 1:
+        if letters[0] not in options:
+            raise Refused(Filter.RELEASED_CODE_FAILS)
+        solution = options[letters[0]].strip()
+    if not NUMBER.search(solution) and not is_latex(solution):
+        raise Refused(Filter.NO_NUMBER)
+    if keep_multiple_choice and len(letters) == 1:
+        return question, letters[0]
+    return (OPTION_MARK.split(question)[0] if options and not keep_multiple_choice else question), solution

@@ -1,13 +1,12 @@
-"""What happens to a picture between its file and the model's processor (`--picture_processing`).
+"""Resizes a picture between its file and the model's processor (`--picture_processing`).
 
-processor       The picture as `open_image` gives it; the processor resizes it (torchvision).
-qwen_vl_utils   As in the authors' released code: the library qwen-vl-utils resizes the picture first (`smart_resize` to
-                multiples of 28, Pillow's bicubic), and the processor finds nothing left to resize. In training only vLLM
-                gets this picture; the policy's forward pass gets the picture as opened.
+    processor       Nothing is resized here; the processor resizes what `open_image` returns (torchvision).
+    qwen_vl_utils   As in the authors' released code: the library qwen-vl-utils resizes the picture first (`smart_resize`
+                    to multiples of 28, Pillow's bicubic), so that the processor has nothing left to resize. In training
+                    only vLLM gets this picture; the policy's forward pass gets the picture as opened.
 
-Both open pictures with this project's `open_image`, except that qwen_vl_utils leaves tiny ones as they are: the library
-rounds each side up. Its limits are the processor's; Qwen2-VL and Qwen2.5-VL ship 3,136 and 12,845,056 pixels, the
-library's own defaults.
+Both open pictures with `open_image`. With qwen_vl_utils it does not enlarge tiny ones, since the library rounds each side
+up. The pixel limits come from the processor; Qwen2-VL and Qwen2.5-VL ship 3,136 and 12,845,056, the library's defaults.
 """
 
 from typing import Any
@@ -19,14 +18,11 @@ from hint_grpo.data.paths import BadImage
 from hint_grpo.families import family_of
 from hint_grpo.machine.errors import UserError
 
-MERGE = 2  # patches per image token and side; qwen-vl-utils has it built in
+MERGE = 2  # patches per image token along each side; fixed in qwen-vl-utils
 
 
 class Pictures:
-    """Opens and resizes pictures for one processor. Raises UserError where qwen_vl_utils cannot serve it.
-
-    Safe to use from several threads.
-    """
+    """Opens and resizes pictures for one processor; raises UserError if qwen_vl_utils does not support it. Thread-safe."""
 
     def __init__(self, processor: Any, processing: str = "processor") -> None:
         self.processing = processing
@@ -36,21 +32,21 @@ class Pictures:
             if not type(processor).__name__.startswith("Qwen") or limits is None or image_processor.merge_size != MERGE:
                 raise UserError(
                     f"picture_processing qwen_vl_utils is for Qwen's models, and this one has a "
-                    f"{type(processor).__name__}: use processor"
+                    f"{type(processor).__name__}; use processor"
                 )
             self._patch_size: int = image_processor.patch_size
             self._limits = {"min_pixels": limits[0], "max_pixels": limits[1]}
 
     def open(self, path: str) -> Image.Image:
-        """The picture as RGB, before any resizing but that of tiny pictures; raises BadImage."""
+        """The picture as RGB; only tiny pictures are resized yet. Raises BadImage."""
         return open_image(path, min_side=MIN_SIDE if self.processing == "processor" else 1)
 
     def resized_size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of the picture that the processor gets; raises BadImage where the processor would refuse it."""
+        """(width, height) in pixels of the picture that the processor gets; raises BadImage if it would refuse it."""
         if self.processing == "processor":
             return width, height
         rows, columns = self._library.smart_resize(height, width, factor=self._patch_size * MERGE, **self._limits)
-        # Rounding to multiples of 28 can leave nothing of a side, or stretch the picture beyond what the processor takes.
+        # Rounding to multiples of 28 can reduce a side to 0, or stretch the picture beyond what the processor accepts.
         if min(rows, columns) < 1 or max(rows, columns) > MAX_ASPECT_RATIO * min(rows, columns):
             raise BadImage(f"too long and thin: qwen_vl_utils makes {columns}x{rows} pixels of its {width}x{height}")
         return columns, rows
@@ -63,10 +59,10 @@ class Pictures:
         return self._library.fetch_image({"image": image, **self._limits}, image_patch_size=self._patch_size)
 
     def policy_and_sampler(self, path: str) -> tuple[Image.Image, Image.Image]:
-        """A training picture twice: for the policy's forward pass, and for vLLM. Raises BadImage.
+        """A training picture for the policy's forward pass and for vLLM; raises BadImage.
 
-        Both must become equally many image tokens. The processor rounds as the library does, except a side of 14 pixels
-        or less; such a picture is resized for the policy too.
+        Both must become the same number of image tokens. The processor rounds sizes as the library does except for sides
+        of 14 pixels or less; such a picture is resized for the policy too.
         """
         image = self.open(path)
         resized = self.resized(image)
@@ -75,7 +71,7 @@ class Pictures:
         return image, resized
 
     def _processor_size(self, image: Image.Image) -> tuple[int, int]:
-        """(width, height) that the processor scales `image` to."""
+        """(width, height) in pixels to which the processor resizes `image`."""
         from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
         rows, columns = smart_resize(image.height, image.width, self._patch_size * MERGE, **self._limits)
@@ -83,7 +79,7 @@ class Pictures:
 
 
 def _load_library() -> Any:
-    import hint_grpo.machine.stack  # noqa: F401  # torchvision, which the library imports, needs it on a CPU-only torch
+    import hint_grpo.machine.stack  # noqa: F401  # the library imports torchvision, which needs this first on a CPU-only torch
 
     try:
         import qwen_vl_utils

@@ -2,8 +2,8 @@
 
     load_training_data / read_questions -> preflight / preflight_questions -> report.lines(), report.skip
 
-A run meets the same problems one by one, hours apart; here they are all listed in minutes, with file:line.
-Image tokens are counted by the image processor's own arithmetic on the picture's size, so no pixels are processed.
+Without it a run would hit the same problems one by one, hours apart; the check lists all of them in minutes, with
+file:line. Image tokens are computed from the picture's size by the image processor's arithmetic, without processing pixels.
 """
 
 import re
@@ -29,39 +29,17 @@ from hint_grpo.machine.hardware import available_cores
 from hint_grpo.prompts import Message, begun_turn, evaluation_messages, question_with_hint, training_messages
 from hint_grpo.scoring import can_read, score
 
+BATCH_SIZE = 256
+CACHE_SIZE = 65_536
+"""Images and ground truths whose result is kept, since several samples share one image."""
+
 # ----------------------------------------------------------------------------------------------------
-# Does a hint already hold the final answer? Then the model only has to copy it.
-
-NUMBER = re.compile(r"(?<![\d.,])\d+(?:,\d{3})*(?:\.\d+)?(?![\d]|[.,]\d)")
-MORE_THAN_A_NUMBER = re.compile(r"[\\√π/:^]")
-LAYOUT = re.compile(r"[\s$]|\\[()\[\],;!]|\\(?:left|right|displaystyle)\b")
-
-
-def holds_answer(hint: str, solution: str) -> bool:
-    """Whether the answer stands in the hint: as a number where it is one ("65°" in "= 65.0"), else as it is written.
-
-    An upper bound: a number that stands there for another reason ("2" in "the 2 sides") counts too.
-    """
-    numbers = NUMBER.findall(solution)
-    if len(numbers) == 1 and not MORE_THAN_A_NUMBER.search(solution):
-        return _value(numbers[0]) in map(_value, NUMBER.findall(hint))
-    return bool(solution.strip()) and LAYOUT.sub("", solution) in LAYOUT.sub("", hint)
-
-
-def _value(number: str) -> str:
-    """One spelling for equal numbers, of any length: "065.0" and "65" are "65"."""
-    whole, _, decimals = number.replace(",", "").partition(".")
-    decimals = decimals.rstrip("0")
-    return (whole.lstrip("0") or "0") + (f".{decimals}" if decimals else "")
-
-
-AT_ONCE = 256
-IMAGES_REMEMBERED = 65_536
+# What is checked.
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """A hint level of an item: what is sent, what the model's turn begins with, and the hint in one of them."""
+class LevelPrompt:
+    """The prompt of one hint level: the messages, how the model's turn begins, and the hint that one of them holds."""
 
     level: int
     messages: list[Message]
@@ -71,22 +49,38 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What is checked of a sample or a question: its prompt without a hint (`messages`), and its hint levels."""
+    """One sample or question to check: its prompt without a hint (`messages`), and that of each hint level."""
 
     source: str
     image: str | None
-    gold: str
+    ground_truth: str
     num_steps: int
     messages: list[Message]
-    levels: list[Level]
+    levels: list[LevelPrompt]
 
 
-@dataclass(frozen=True, slots=True)
-class TextTokens:
-    """Tokens without image placeholders: of the prompt without a hint, and (prompt, begun turn) by level."""
+def _training_item(sample: Mapping[str, Any], policy: HintPolicy, injection: str) -> Item:
+    question, steps = sample["question"], list(sample["reasoning_steps"])
+    plain = training_messages(question)
+    levels = []
+    for hint in policy.longest_levels(steps):
+        # Answer injection puts the hint at the beginning of the model's turn, query injection behind the question.
+        hinted, begun = plain, begun_turn(hint.text)
+        if injection == "query":
+            begun = begun_turn("")
+            hinted = training_messages(question_with_hint(question, hint.text)) if hint.text else plain
+        levels.append(LevelPrompt(hint.level, hinted, begun, hint.text))
+    return Item(sample["source"], sample["image"], sample["solution"], len(steps), plain, levels)
 
-    plain: int
-    levels: dict[int, tuple[int, int]]
+
+def _evaluation_item(question: Question, with_image: bool) -> Item:
+    messages = evaluation_messages(question.question, with_image=with_image)
+    image = question.image if with_image else None
+    return Item(question.source, image, question.ground_truth, 0, messages, [LevelPrompt(0, messages, "", "")])
+
+
+# ----------------------------------------------------------------------------------------------------
+# The check.
 
 
 def preflight(
@@ -100,7 +94,10 @@ def preflight(
     workers: int | None = None,
     show_progress: bool = True,
 ) -> PreflightReport:
-    """Checks training samples (rows of `load_training_data`); `report.skip` are the positions a run cannot use."""
+    """Checks training samples (rows of `load_training_data`); `report.skip` holds the positions a run cannot use.
+
+    `injection` is where hints go, `workers` the threads that open images (default: one per core).
+    """
     items = (_training_item(sample, policy, injection) for sample in samples)
     report = PreflightReport("samples", limits, has_hints=True)
     return _check(items, report, processor, picture_processing, workers, show_progress)
@@ -115,39 +112,20 @@ def preflight_questions(
     picture_processing: str = "processor",
     workers: int | None = None,
 ) -> PreflightReport:
-    """Checks evaluation questions; `limits.max_completion_length` is --max_new_tokens."""
+    """Checks evaluation questions; `limits.max_completion_length` is the run's --max_new_tokens."""
     items = (_evaluation_item(question, with_image) for question in questions)
     return _check(items, PreflightReport("questions", limits, has_hints=False), processor, picture_processing, workers)
 
 
 def share(num_samples: int, rank: int, num_ranks: int) -> range:
-    """The positions that a rank checks; ranks have neighbouring blocks, so that the report keeps the file's order."""
+    """The positions that a rank checks: contiguous blocks, so that the merged report keeps the order of the file."""
     return range(num_samples * rank // num_ranks, num_samples * (rank + 1) // num_ranks)
 
 
 def without_skipped(dataset: Dataset, report: PreflightReport) -> Dataset:
-    """The training set without what `report` found unusable (--skip_bad)."""
+    """The training set without the samples that `report` found unusable (--skip_bad)."""
     skip = set(report.skip)
     return dataset.select([index for index in range(len(dataset)) if index not in skip]) if skip else dataset
-
-
-def _training_item(sample: Mapping[str, Any], policy: HintPolicy, injection: str) -> Item:
-    question, steps = sample["question"], list(sample["reasoning_steps"])
-    plain = training_messages(question)
-    levels = []
-    for hint in policy.longest_levels(steps):
-        hinted, begun = plain, begun_turn(hint.text)
-        if injection == "query":
-            begun = begun_turn("")
-            hinted = training_messages(question_with_hint(question, hint.text)) if hint.text else plain
-        levels.append(Level(hint.level, hinted, begun, hint.text))
-    return Item(sample["source"], sample["image"], sample["solution"], len(steps), plain, levels)
-
-
-def _evaluation_item(question: Question, with_image: bool) -> Item:
-    messages = evaluation_messages(question.question, with_image=with_image)
-    image = question.image if with_image else None
-    return Item(question.source, image, question.ground_truth, 0, messages, [Level(0, messages, "", "")])
 
 
 def _check(
@@ -158,20 +136,21 @@ def _check(
     workers: int | None,
     show_progress: bool = True,
 ) -> PreflightReport:
+    """Checks the items in batches: threads open the images while this thread tokenises the texts."""
     start = time.perf_counter()
     family, pictures = family_of(processor), Pictures(processor, picture_processing)
-    image_tokens = lru_cache(IMAGES_REMEMBERED)(partial(_image_tokens, family=family, pictures=pictures))
-    readable = lru_cache(IMAGES_REMEMBERED)(_ground_truth_problem)
-    # As many threads as cores: each may hold a large picture.
+    image_tokens = lru_cache(CACHE_SIZE)(partial(_image_tokens, family=family, pictures=pictures))
+    ground_truth_problem = lru_cache(CACHE_SIZE)(_ground_truth_problem)
+    # No more threads than cores: each may hold a large picture.
     workers = workers or len(available_cores())
     disable = None if show_progress else True
     with ThreadPoolExecutor(workers) as pool, tqdm(desc="checking", unit=report.name, disable=disable) as bar:
         for batch in _batches(items):
-            # Decoding releases the interpreter lock: it goes on while the texts are tokenised.
+            # Decoding an image releases the GIL, so it runs while the texts are tokenised.
             images = pool.map(image_tokens, [item.image for item in batch])
             texts = _text_tokens(batch, family)
             for item, (placeholders, problem), tokens in zip(batch, images, texts, strict=True):
-                _note(report, item, placeholders, problem, tokens, readable)
+                _add_to_report(report, item, placeholders, problem, tokens, ground_truth_problem)
             bar.update(len(batch))
     report.seconds = time.perf_counter() - start
     return report
@@ -179,12 +158,12 @@ def _check(
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     stream = iter(items)
-    while batch := list(islice(stream, AT_ONCE)):
+    while batch := list(islice(stream, BATCH_SIZE)):
         yield batch
 
 
 def _image_tokens(path: str | None, family: Family, pictures: Pictures) -> tuple[int, str | None]:
-    """(placeholders, what is wrong): opens the image and decodes it whole."""
+    """(image tokens, problem): opens the image and decodes it completely."""
     if path is None:
         return 0, None
     try:
@@ -193,8 +172,17 @@ def _image_tokens(path: str | None, family: Family, pictures: Pictures) -> tuple
         return 0, str(error)
 
 
+@dataclass(frozen=True, slots=True)
+class TextTokens:
+    """Tokens without image placeholders: of the prompt without a hint, and (prompt, begun turn) by level."""
+
+    plain: int
+    levels: dict[int, tuple[int, int]]
+
+
 def _text_tokens(batch: Sequence[Item], family: Family) -> list[TextTokens | None]:
-    """The tokens of each item; None where its text holds a placeholder, which would be taken for a second image."""
+    """The tokens of each item; None if its text holds a placeholder, which would be read as a second image."""
+    # One flat list for the whole batch: first the plain prompts, then the levels of all items.
     texts = [(item.messages, "") for item in batch]
     texts += [(level.messages, level.begun) for item in batch for level in item.levels]
     prompts, begun = _rendered([messages for messages, _ in texts], family), [begun for _, begun in texts]
@@ -206,6 +194,7 @@ def _text_tokens(batch: Sequence[Item], family: Family) -> list[TextTokens | Non
             strict=True,
         )
     )
+    # Back to items: (text, prompt tokens, begun tokens) of the plain prompt and of each level.
     hinted = iter(counts[len(batch) :])
     result: list[TextTokens | None] = []
     for item, plain in zip(batch, counts[: len(batch)], strict=True):
@@ -220,7 +209,7 @@ def _text_tokens(batch: Sequence[Item], family: Family) -> list[TextTokens | Non
 
 
 def _rendered(conversations: list[list[Message]], family: Family) -> list[str]:
-    """Each conversation in the chat template's form; one that stands there several times is rendered once."""
+    """Each conversation as text, by the chat template; one object that occurs several times is rendered once."""
     different = {id(messages): messages for messages in conversations}
     forms = [family.messages(messages) for messages in different.values()]
     texts = family.processor.apply_chat_template(forms, tokenize=False, add_generation_prompt=True)
@@ -236,14 +225,14 @@ def _token_counts(texts: list[str], tokenizer: Any) -> list[int]:
     return [counts[text] for text in texts]
 
 
-def _ground_truth_problem(gold: str) -> str | None:
-    """What the checker cannot do with a ground truth: match it with itself, or read it as a value."""
-    if score(f"<think></think><answer>{gold}</answer>", gold) != 1.0:
+def _ground_truth_problem(ground_truth: str) -> str | None:
+    """Why a ground truth cannot be matched, even by itself; "text" if it is compared as text; None if it is a value."""
+    if score(f"<think></think><answer>{ground_truth}</answer>", ground_truth) != 1.0:
         return "ground truth that no answer can match"
-    return None if can_read(gold) else "text"
+    return None if can_read(ground_truth) else "text"
 
 
-def _note(
+def _add_to_report(
     report: PreflightReport,
     item: Item,
     image_tokens: int,
@@ -251,17 +240,43 @@ def _note(
     tokens: TextTokens | None,
     ground_truth_problem: Callable[[str], str | None],
 ) -> None:
-    """Adds one item to the report."""
+    """Adds one item's problems, lengths and leaks to the report."""
     problems = [f"image: {image_problem}"] if image_problem else []
-    gold_problem = ground_truth_problem(item.gold)
-    if gold_problem == "text":
-        report.compared_as_text.add(f"{item.source}: {item.gold[:60]}")
-    elif gold_problem:
-        problems.append(f"{gold_problem} ({item.gold[:60]!r})")
+    unreadable = ground_truth_problem(item.ground_truth)
+    if unreadable == "text":
+        report.compared_as_text.add(f"{item.source}: {item.ground_truth[:60]}")
+    elif unreadable:
+        problems.append(f"{unreadable} ({item.ground_truth[:60]!r})")
     if tokens is None:
         problems.append("question or hint holds an image placeholder")
     elif not image_problem:
         levels = {level: (image_tokens + prompt, begun) for level, (prompt, begun) in tokens.levels.items()}
-        problems += report.note_lengths(item.source, image_tokens + tokens.plain, levels)
-    leaks = {level.level: bool(level.hint) and holds_answer(level.hint, item.gold) for level in item.levels}
-    report.note_item(item.source, item.num_steps, leaks, problems)
+        problems += report.add_lengths(item.source, image_tokens + tokens.plain, levels)
+    leaks = {level.level: bool(level.hint) and holds_answer(level.hint, item.ground_truth) for level in item.levels}
+    report.add_item(item.source, item.num_steps, leaks, problems)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Leaks: hints that already hold the final answer, which the model then only has to copy.
+
+NUMBER = re.compile(r"(?<![\d.,])\d+(?:,\d{3})*(?:\.\d+)?(?![\d]|[.,]\d)")
+FORMULA_SIGN = re.compile(r"[\\√π/:^]")
+LAYOUT = re.compile(r"[\s$]|\\[()\[\],;!]|\\(?:left|right|displaystyle)\b")
+
+
+def holds_answer(hint: str, solution: str) -> bool:
+    """Whether the hint contains the answer: a plain number by its value ("65°" in "= 65.0"), other answers as written.
+
+    An upper bound: a number that is there for another reason ("2" in "the 2 sides") counts too.
+    """
+    numbers = NUMBER.findall(solution)
+    if len(numbers) == 1 and not FORMULA_SIGN.search(solution):
+        return _value(numbers[0]) in map(_value, NUMBER.findall(hint))
+    return bool(solution.strip()) and LAYOUT.sub("", solution) in LAYOUT.sub("", hint)
+
+
+def _value(number: str) -> str:
+    """One spelling for equal numbers of any length: "065.0" and "65" become "65"."""
+    whole, _, decimals = number.replace(",", "").partition(".")
+    decimals = decimals.rstrip("0")
+    return (whole.lstrip("0") or "0") + (f".{decimals}" if decimals else "")

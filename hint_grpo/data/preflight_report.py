@@ -1,18 +1,18 @@
-"""What the check before a run found: printed line by line, and the positions that a run has to leave out."""
+"""The result of the check before a run (preflight.py): a text report, and the positions that a run must leave out."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hint_grpo.data.jsonl import Noted
+from hint_grpo.data.jsonl import Occurrences
 from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.report import histogram
 
 
 @dataclass
 class PreflightReport:
-    """Counts over everything checked; `skip` holds the positions, in the order checked, of what cannot be used."""
+    """Counts over everything checked; `skip` holds the positions (in checking order) of what cannot be used."""
 
     name: str
     limits: LengthLimits
@@ -20,16 +20,16 @@ class PreflightReport:
     checked: int = 0
     seconds: float = 0.0
     skip: list[int] = field(default_factory=list)
-    unusable: dict[str, Noted] = field(default_factory=dict)
-    compared_as_text: Noted = field(default_factory=Noted)
+    unusable: dict[str, Occurrences] = field(default_factory=dict)
+    compared_as_text: Occurrences = field(default_factory=Occurrences)
     longest_tokens: int = 0
     longest_source: str = ""
     skipped_levels: Counter[int] = field(default_factory=Counter)
-    """By level: samples for which it is too long for the context."""
+    """By level: samples whose prompt at this level is too long for the context."""
     leaks: Counter[int] = field(default_factory=Counter)
-    """By level: samples whose hint holds the answer."""
+    """By level: samples whose hint contains the answer."""
     levels: Counter[int] = field(default_factory=Counter)
-    """By level: samples that have it (a level that repeats the hint below is none)."""
+    """By level: samples that have this level (levels that repeat the hint of the level below are skipped)."""
     by_steps: Counter[int] = field(default_factory=Counter)
 
     @property
@@ -37,10 +37,10 @@ class PreflightReport:
         """Whether a run could use everything that was checked."""
         return not self.skip
 
-    def note_lengths(self, source: str, plain_tokens: int, levels: Mapping[int, tuple[int, int]]) -> list[str]:
-        """Prompt tokens without a hint, (prompt, begun turn) tokens by level: keeps the longest, counts what does not fit.
+    def add_lengths(self, source: str, plain_tokens: int, levels: Mapping[int, tuple[int, int]]) -> list[str]:
+        """Records a sample's tokens: of its prompt without a hint, and (prompt, begun turn) by level.
 
-        Returns what makes the sample unusable.
+        Keeps the longest, counts levels that do not fit, and returns what makes the sample unusable ([] if nothing).
         """
         longest = max(prompt + begun for prompt, begun in levels.values())
         if longest > self.longest_tokens:
@@ -51,12 +51,13 @@ class PreflightReport:
         self.skipped_levels.update(level for level in levels if level not in fitting)
         return []
 
-    def note_item(self, source: str, num_steps: int, leaks: Mapping[int, bool], problems: list[str]) -> None:
-        """Counts one item, `leaks` by level; any problem makes it unusable."""
+    def add_item(self, source: str, num_steps: int, leaks: Mapping[int, bool], problems: list[str]) -> None:
+        """Counts one item; `leaks` tells by level whether the hint contains the answer. Any problem makes it unusable."""
         if problems:
             self.skip.append(self.checked)
         for problem in problems:
-            self.unusable.setdefault(problem.partition(" (")[0], Noted()).add(f"{source}: {problem}")
+            # Grouped by the part before the details in brackets.
+            self.unusable.setdefault(problem.partition(" (")[0], Occurrences()).add(f"{source}: {problem}")
         self.checked += 1
         self.by_steps[num_steps] += 1
         self.levels.update(list(leaks))
@@ -64,7 +65,7 @@ class PreflightReport:
 
     @classmethod
     def merged(cls, reports: Sequence["PreflightReport"]) -> "PreflightReport":
-        """One report of parts that were checked side by side, in their order."""
+        """One report from the parts that the ranks checked, in rank order."""
         first = reports[0]
         total = cls(first.name, first.limits, first.has_hints)
         for part in reports:
@@ -72,7 +73,7 @@ class PreflightReport:
             total.checked += part.checked
             total.seconds = max(total.seconds, part.seconds)
             for reason, places in part.unusable.items():
-                total.unusable.setdefault(reason, Noted()).extend(places)
+                total.unusable.setdefault(reason, Occurrences()).extend(places)
             total.compared_as_text.extend(part.compared_as_text)
             if part.longest_tokens > total.longest_tokens:
                 total.longest_tokens, total.longest_source = part.longest_tokens, part.longest_source
@@ -81,7 +82,7 @@ class PreflightReport:
         return total
 
     def lines(self) -> list[str]:
-        """The report as text, one fact a line."""
+        """The report as text, one fact per line."""
         per_thousand = 1000 * self.seconds / max(1, self.checked)
         lines = [
             f"checked {self.checked:,} {self.name} in {self.seconds:.1f} s ({per_thousand:.2f} s per thousand): "

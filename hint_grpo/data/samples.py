@@ -1,4 +1,7 @@
-"""What every reader of training data produces."""
+"""What the readers of training data produce for each question: a sample, or the filter that left it out.
+
+Shared types, imported by both readers (llava_cot.py, own_records.py), the text work behind them and the report.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,31 +10,32 @@ from typing import Literal
 from hint_grpo.data.paths import EMPTY, MISSING, OUTSIDE, UNREADABLE
 
 Rules = Literal["project", "released"]
-"""By whose rules a record is read or a reasoning cut: this project's, or the authors' released code's (released.py)."""
+"""The rules by which a record is read or a reasoning is cut: this project's, or those of the authors' released code
+(llava_cot.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One training question with its known correct reasoning (image, question, solution, L steps)."""
+    """One training question with its correct reasoning (the paper's question, answer and L reasoning steps)."""
 
     id: str
-    """Unique in its data set, also where a record holds several questions."""
+    """Unique in its data set, even if a record holds several questions."""
     image: str
     """Absolute path; the image is opened later, by `hint_grpo.data.images.open_image`."""
     question: str
     solution: str
-    """The correct value as text. An option's letter only where multiple choice is kept on purpose (an ablation)."""
+    """The correct value as text; an option's letter only if multiple choice is kept on purpose (the ablation)."""
     reasoning_steps: tuple[str, ...]
     source: str
     """Where it was read, as file:line."""
 
 
 # ----------------------------------------------------------------------------------------------------
-# Why a question or a sample is left out: every filter has a name, and every name is counted.
+# Filters: every reason to leave a question out has a name, and the report counts each of them.
 
 
 class Filter(StrEnum):
-    """The names under which a DataReport counts; in the order in which the filters are applied."""
+    """The names that a DataReport counts, in the order in which the filters are applied."""
 
     OTHER_IMAGES = "image is not of the chosen part"
     NO_IMAGE = "record has no image"
@@ -58,14 +62,18 @@ IMAGE_FILTERS = (Filter.IMAGE_OUTSIDE, Filter.IMAGE_MISSING, Filter.IMAGE_EMPTY,
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A question that a filter left out, and where it stands."""
+    """A question that a filter left out, and its place as file:line."""
 
     reason: Filter
     source: str
 
 
+Outcome = Sample | Dropped
+"""What a reader makes of one question."""
+
+
 class Refused(Exception):
-    """Raised inside a reader to leave the question at hand out; never leaves the reader."""
+    """Raised inside a reader to drop the current question; the reader catches it."""
 
     def __init__(self, reason: Filter) -> None:
         super().__init__(reason)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hint_grpo.calibration.decoder import model_directory
 from hint_grpo.data.images import open_image
-from hint_grpo.data.jsonl import Noted
+from hint_grpo.data.jsonl import Occurrences
 from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage, ImageRoot
 from hint_grpo.data.preflight_report import PreflightReport
@@ -46,7 +46,7 @@ def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
         report = preflight_report(settings, questions)
         skip = set(report.skip)
         questions = [question for position, question in enumerate(questions) if position not in skip]
-        places = [*places, *(place for noted in report.unusable.values() for place in noted.first)]
+        places = [*places, *(place for problem in report.unusable.values() for place in problem.first)]
         num_bad += len(skip)
     if num_bad:
         print(f"{num_bad} questions are left out, first {'; '.join(places[:3])}", file=sys.stderr)
@@ -71,7 +71,7 @@ class FoundQuestions:
 
     def bad_lines(self) -> list[str]:
         """What cannot be used, one place a line, and how many more there are."""
-        return Noted(self.num_bad, self.places).lines()
+        return Occurrences(self.num_bad, self.places).lines()
 
 
 def find_questions(settings: EvaluationSettings) -> FoundQuestions:
@@ -80,12 +80,15 @@ def find_questions(settings: EvaluationSettings) -> FoundQuestions:
         questions, damaged = with_sound_images(questions, root)
         bad.append(damaged)
     return FoundQuestions(
-        questions, sum(noted.count for noted in bad), [place for noted in bad for place in noted.first], left_out
+        questions,
+        sum(problem.count for problem in bad),
+        [place for problem in bad for place in problem.first],
+        left_out,
     )
 
 
 # Questions, what cannot be asked, what is left out by reason, and the folder that the pictures lie in.
-_Read = tuple[list[Question], list[Noted], Mapping[str, int], Path]
+_Read = tuple[list[Question], list[Occurrences], Mapping[str, int], Path]
 
 
 def _question_file(settings: EvaluationSettings) -> _Read:
@@ -118,12 +121,12 @@ def _benchmark(settings: EvaluationSettings) -> _Read:
     return found.questions, [found.bad_rows], found.left_out, settings.pictures
 
 
-def with_sound_images(questions: Sequence[Question], data_path: Path) -> tuple[list[Question], Noted]:
-    """Opens every picture as the decoder will, in threads; the questions whose picture cannot be used are noted."""
+def with_sound_images(questions: Sequence[Question], data_path: Path) -> tuple[list[Question], Occurrences]:
+    """Opens every picture as the decoder will, in threads; returns the usable questions, and the places of the others."""
     root = ImageRoot(data_path)
     with ThreadPoolExecutor() as pool:
         problems = list(pool.map(lambda question: _image_problem(question, root), questions))
-    sound, damaged = [], Noted()
+    sound, damaged = [], Occurrences()
     for question, problem in zip(questions, problems, strict=True):
         if problem is None:
             sound.append(question)

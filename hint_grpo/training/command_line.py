@@ -176,7 +176,7 @@ def check_model(values: Mapping[str, Any]) -> None:
         )
     folder = hub.find_model(name, "--model_name_or_path", revision=values["model_revision"])
     hub.check_model_files(folder, f"--model_name_or_path {name}", weights=hub.is_folder(name))
-    if values["use_vllm"] and not hub.vllm_has(folder):
+    if values["use_vllm"] and not hub.vllm_supports(folder):
         raise UserError(f"vLLM does not support the model of {name}: use --use_vllm false")
     flag_checks.check_attention(values["attn_implementation"], on_cpu=values["use_cpu"])
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hint_grpo.data.answers import conclusion_value, has_number, option_letter
+from hint_grpo.data.answers import conclusion_value, has_number
+from hint_grpo.data.fill_in import option_letter
 from hint_grpo.data.samples import Filter, Refused
 from hint_grpo.scoring import score
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hint_grpo.data.jsonl import LONGEST_LINE, SHOWN, BadRecord, Noted, UniqueIds, parse_line, read_jsonl
+from hint_grpo.data.jsonl import LONGEST_LINE, SHOWN, BadRecord, Occurrences, UniqueIds, parse_line, read_jsonl
 from hint_grpo.machine.errors import UserError
 
 
-def read(file: Path) -> tuple[list[tuple[str, dict]], Noted]:
-    bad = Noted()
-    return [(row.source, row.record) for row in read_jsonl(file, bad)], bad
+def read(file: Path) -> tuple[list[tuple[str, dict]], Occurrences]:
+    bad = Occurrences()
+    return [(record.source, record.fields) for record in read_jsonl(file, bad)], bad
 
 
 def test_byte_order_mark_crlf_and_blank_lines_load(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_line_that_no_record_has_is_passed_over_in_little_memory(tmp_path: Pat
         for _ in range(64):
             out.write(b"x" * 2**20)
         out.write(b'\n{"a": "2"}\n' + b"y" * (LONGEST_LINE + 1))
-    bad = Noted()
+    bad = Occurrences()
     tracemalloc.start()
     sources = [row.source for row in read_jsonl(file, bad)]
     _, peak = tracemalloc.get_traced_memory()
@@ -136,13 +136,13 @@ def test_a_zip_archive_is_named(tmp_path: Path) -> None:
 
 
 def test_a_list_of_places_says_how_many_more_there_are() -> None:
-    noted = Noted()
+    places = Occurrences()
     for line in range(1, 6):
-        noted.add(f"f:{line}")
-    assert noted.lines("  ") == [f"  f:{line}" for line in range(1, 6)]
+        places.add(f"f:{line}")
+    assert places.lines("  ") == [f"  f:{line}" for line in range(1, 6)]
     for line in range(6, 9):
-        noted.add(f"f:{line}")
-    assert noted.lines("  ") == [*(f"  f:{line}" for line in range(1, 6)), "  and 3 more"]
+        places.add(f"f:{line}")
+    assert places.lines("  ") == [*(f"  f:{line}" for line in range(1, 6)), "  and 3 more"]
 
 
 def test_missing_file_folder_and_utf16_are_user_errors(tmp_path: Path) -> None:

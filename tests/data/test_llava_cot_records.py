@@ -2,7 +2,7 @@
 
 import pytest
 
-from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds
+from hint_grpo.data.jsonl import BadRecord, JsonRecord, UniqueIds
 from hint_grpo.data.llava_cot import GEOMETRY_PREFIXES, LlavaCotReader, reasoning_and_conclusion
 from hint_grpo.data.paths import ImageRoot
 from hint_grpo.data.samples import Dropped, Filter, Sample
@@ -12,7 +12,7 @@ from hint_grpo.data.samples import Dropped, Filter, Sample
 def read(data_root):
     def reader(record, keep_multiple_choice=False, prefixes=GEOMETRY_PREFIXES):
         llava = LlavaCotReader(ImageRoot(data_root), UniqueIds(), prefixes, keep_multiple_choice)
-        return list(llava(Row("train.jsonl:7", record)))
+        return list(llava(JsonRecord("train.jsonl:7", record)))
 
     return reader
 

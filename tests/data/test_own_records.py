@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from hint_grpo.data.jsonl import BadRecord, Row, UniqueIds, parse_line
-from hint_grpo.data.own_jsonl import OwnReader
+from hint_grpo.data.jsonl import BadRecord, JsonRecord, UniqueIds, parse_line
+from hint_grpo.data.own_records import OwnReader
 from hint_grpo.data.paths import ImageRoot
 from hint_grpo.data.samples import Dropped, Filter
 
@@ -14,7 +14,7 @@ GOOD: dict[str, Any] = {"image": "coco/3.png", "question": "How many?", "solutio
 
 @pytest.fixture
 def read(data_root):
-    return lambda record: list(OwnReader(ImageRoot(data_root), UniqueIds(), False)(Row("own.jsonl:3", record)))
+    return lambda record: list(OwnReader(ImageRoot(data_root), UniqueIds(), False)(JsonRecord("own.jsonl:3", record)))
 
 
 def test_a_good_record(read, data_root) -> None:

@@ -139,7 +139,7 @@ def test_processor_changes_nothing(tmp_path: Path) -> None:
 def test_a_family_that_is_not_qwens_is_refused() -> None:
     tokenizer = toy_processor("Qwen2.5-VL").tokenizer
     other = MllamaProcessor(MllamaImageProcessor(), tokenizer, chat_template="")
-    with pytest.raises(UserError, match="is for Qwen's models, and this one has a MllamaProcessor: use processor"):
+    with pytest.raises(UserError, match="is for Qwen's models, and this one has a MllamaProcessor; use processor"):
         Pictures(other, "qwen_vl_utils")
     assert Pictures(other).resized_size(7, 7) == (7, 7)
 

@@ -90,7 +90,7 @@ def test_everything_unusable_is_listed_and_skipped(processor, sample, tmp_path: 
     report = preflight(rows, processor=processor, policy=ADAPTIVE, limits=limits)
     assert report.skip == [1, 2, 3, 4, 5]
     assert not report.ok
-    assert {reason: noted.first[0].split(": ")[0] for reason, noted in report.unusable.items()} == {
+    assert {reason: places.first[0].split(": ")[0] for reason, places in report.unusable.items()} == {
         "image: the file is missing": "train.jsonl:2",
         "image: an HTML page, not an image: a download that failed": "train.jsonl:3",
         "question or hint holds an image placeholder": "train.jsonl:4",

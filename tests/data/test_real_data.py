@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hint_grpo.data.answers import conclusion_value, has_number, option_letter
-from hint_grpo.data.fill_in import split_options
+from hint_grpo.data.answers import conclusion_value, has_number
+from hint_grpo.data.fill_in import option_letter, split_options
 from hint_grpo.data.images import MIN_SIDE, open_image
 from hint_grpo.data.llava_cot import reasoning_and_conclusion
 from hint_grpo.data.paths import BadImage

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hint_grpo.data.dataset import RESPLIT_FILE, load_training_data
-from hint_grpo.data.jsonl import Noted
+from hint_grpo.data.jsonl import Occurrences
 from hint_grpo.data.llava_cot import released_fill_in, released_steps
 from hint_grpo.data.report import DataReport
 from hint_grpo.data.samples import Filter, Refused
@@ -145,10 +145,10 @@ def test_counts_are_compared_with_the_published_ones(data) -> None:
     assert "keeps 7,840 samples, 7,616 after its length filter; here 2 (7,838 fewer) and 2 (7,614 fewer)" in line
     report = DataReport("llavacot_geometry.jsonl", questions=7_900, samples=7_000)
     report.filters = {
-        Filter.NO_NUMBER.value: Noted(59),
-        Filter.RELEASED_CODE_FAILS.value: Noted(1),
-        Filter.REASONING_TOO_LONG.value: Noted(224),
-        Filter.IMAGE_MISSING.value: Noted(616),  # not part of their counts
+        Filter.NO_NUMBER.value: Occurrences(59),
+        Filter.RELEASED_CODE_FAILS.value: Occurrences(1),
+        Filter.REASONING_TOO_LONG.value: Occurrences(224),
+        Filter.IMAGE_MISSING.value: Occurrences(616),  # not part of their counts
     }
     assert "here 7,840 (equal) and 7,616 (equal)" in "\n".join(report.lines())
     report.filters[Filter.REASONING_TOO_LONG.value].count = 220

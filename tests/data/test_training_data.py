@@ -75,14 +75,14 @@ def test_every_question_is_a_sample_or_counted(load, data_root, records, write_j
         "reasoning_steps": ["It is 45."],
         "source": "train.jsonl:2",
     }
-    assert {name: noted.count for name, noted in report.filters.items()} == {
+    assert {name: places.count for name, places in report.filters.items()} == {
         Filter.OTHER_IMAGES: 1,
         Filter.REASONING_TOO_LONG: 1,
         Filter.IMAGE_MISSING: 1,
         Filter.IMAGE_OUTSIDE: 1,
         Filter.NO_NUMBER: 1,
     }
-    assert report.questions == report.samples + sum(noted.count for noted in report.filters.values()) == 9
+    assert report.questions == report.samples + sum(places.count for places in report.filters.values()) == 9
     assert report.filters[Filter.REASONING_TOO_LONG].first == ["train.jsonl:5"]
     assert report.bad_lines.first == ["train.jsonl:10: not JSON (Expecting value at column 1)"]
     assert report.duplicates.first == ["train.jsonl:4: id 'a' again"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict, Image, IterableDataset, load_dataset, load_from_disk
 
-from hint_grpo.data.jsonl import BadRecord, Noted, UniqueIds
+from hint_grpo.data.jsonl import BadRecord, Occurrences, UniqueIds
 from hint_grpo.data.paths import BadImage
 from hint_grpo.data.questions import Question
 from hint_grpo.evaluation.datasets.adapter import Adapter, Row, asked_by, row_id
@@ -159,7 +159,7 @@ class BenchmarkQuestions:
     """The questions in the data set's order, the rows that cannot be asked, and the rows left out by reason."""
 
     questions: list[Question] = field(default_factory=list)
-    bad_rows: Noted = field(default_factory=Noted)
+    bad_rows: Occurrences = field(default_factory=Occurrences)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
