@@ -1,8 +1,9 @@
 """The command line of train_model.py: flags and a YAML file (--config) become the dataclasses of `hint_grpo.training.config`.
 
-Two passes. The first is light: it reads the flags against the declarations (`declared_flags`) and checks them (`flag_checks`),
-so a mistake or --help does not wait for torch. The second imports the dataclasses and builds them. A user's mistake is a
-UserError: one line that says how to fix it, before a model loads.
+    parse  =  read (flags, YAML file)  ->  check (no torch yet)  ->  build (imports torch and TRL)
+
+The flags and their types come from `flags`, the checks from `flag_checks`. Both are light to import, so that --help and a
+mistake in a flag do not wait for torch. Every mistake of the user is a UserError: one line with the fix, before a model loads.
 """
 
 import argparse
@@ -16,35 +17,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hint_grpo import hub
 from hint_grpo.machine.errors import UserError, did_you_mean
-from hint_grpo.machine.hardware import check_gpus, count_gpus
-from hint_grpo.rollout.placement import placement_of
-from hint_grpo.training import flag_checks
+from hint_grpo.machine.hardware import count_gpus
+from hint_grpo.training import flag_checks, flag_values
 from hint_grpo.training.flag_help import print_help
 from hint_grpo.training.flags import UNKNOWN, Flag, declared_flags
 from hint_grpo.training.presets import DEFAULT, SECRETS, overridden, preset_values
-
-# ----------------------------------------------------------------------------------------------------
-# In which precision weights are kept while they are trained.
-#
-# A bfloat16 number has 8 significant bits: an update of 1e-6 to a weight of 0.01 is lost to rounding, so AdamW at the default
-# learning rate leaves almost every bfloat16 weight where it is. DeepSpeed and FSDP keep a float32 copy; LoRA trains float32
-# adapters. Without them the weights themselves are kept in float32, and autocast computes in the precision that was asked for.
-
-AUTOCAST = {"bfloat16": "bf16", "float16": "fp16"}
-
-
-def has_float32_copy(values: Mapping[str, Any]) -> bool:
-    """Whether something else keeps the float32 weights: DeepSpeed, FSDP (also by accelerate's launcher), LoRA."""
-    launched = any(
-        os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("true", "1") for name in ("DEEPSPEED", "FSDP")
-    )
-    return bool(launched or values["deepspeed"] or values["fsdp"] or values["use_peft"])
-
-
-def needs_float32(dtype: str | None, values: Mapping[str, Any]) -> bool:
-    """Whether weights asked for in `dtype` must be kept in float32, because nothing else would keep a copy of them."""
-    return dtype in AUTOCAST and not has_float32_copy(values)
-
 
 if TYPE_CHECKING:
     from trl import ModelConfig
@@ -52,23 +29,20 @@ if TYPE_CHECKING:
     from hint_grpo.training.config import HintGRPOConfig, ScriptArguments
 
 HELP_HINT = "(train_model.py --help lists the flags)"
-# The language model's projections; the picture encoder stays as it is.
+# LoRA adapts the language model's projections; the vision encoder is not trained.
 LORA_TARGETS = r".*language_model\..*_proj"
-TRUE, FALSE = ("true", "yes", "1", "t", "y", "on"), ("false", "no", "0", "f", "n", "off")
-NOTHING = ("none", "null")
-# JSON, or a file that holds it.
-FILES_TOO = ("deepspeed", "fsdp_config", "accelerator_config")
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a user gave, by flag name: `config` in the YAML file, `words` on the command line, which wins."""
+    """The flags that the user set, by name: in the YAML file (`config`) and on the command line (`words`, which wins)."""
 
     config: Mapping[str, Any]
     words: Mapping[str, Any]
 
     @property
     def explicit(self) -> dict[str, Any]:
+        """Every flag that the user set."""
         return {**self.config, **self.words}
 
     @property
@@ -76,26 +50,29 @@ class Given:
         return str(self.explicit.get("preset", DEFAULT))
 
     def set_values(self) -> dict[str, Any]:
-        """The flags that the preset or the user sets; the user's win. Raises UserError for an unknown preset."""
+        """The flags that the user or the preset sets; the user's win. Raises UserError for an unknown preset."""
         return preset_values(self.preset, self.explicit) | self.explicit
 
     def values(self) -> dict[str, Any]:
-        """Every flag: as given, else the preset's value, else its default (left out where that is computed at run time)."""
+        """Every flag: the user's value, else the preset's, else the default (left out if it is computed at run time)."""
         defaults = {flag.name: flag.default for flag in declared_flags().values() if flag.default is not UNKNOWN}
         return defaults | self.set_values()
 
 
 def parse(arguments: Sequence[str] | None = None) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]":
-    """Reads, checks and builds. Raises UserError for every mistake of the user's."""
+    """The configuration of a run, from `arguments` (default: sys.argv). Raises UserError for every mistake of the user."""
     given = read(sys.argv[1:] if arguments is None else arguments)
     check(given)
     return build(given)
 
 
+# ----------------------------------------------------------------------------------------------------
+# Reading: words and YAML to values of the declared types
+
+
 def read(words: Sequence[str]) -> Given:
-    """The flags in `words` and in the file that --config names, each of its declared type. --help prints and exits."""
-    parser = _parser()
-    known, unknown = parser.parse_known_args(list(words))
+    """The flags in `words` and in the file that --config names. --help prints and exits. Raises UserError."""
+    known, unknown = _parser().parse_known_args(list(words))
     if known.help or known.help_all:
         print_help(everything=known.help_all)
         sys.exit(0)
@@ -103,18 +80,13 @@ def read(words: Sequence[str]) -> Given:
         word = next((word for word in unknown if word.startswith("--")), None)
         if word is None:
             raise UserError(f"unexpected {unknown[0]!r}: flags begin with -- {HELP_HINT}")
-        raise UserError(unknown_flag(word[2:].partition("=")[0]))
+        raise UserError(_unknown_flag(word[2:].partition("=")[0]))
     given = {name: value for name, value in vars(known).items() if name in declared_flags()}
     return Given(read_config(known.config) if known.config else {}, given)
 
 
-def unknown_flag(name: str, where: str = "flag --") -> str:
-    prefix = "--" if where.endswith("--") else ""
-    return f"unknown {where}{name}{did_you_mean(name, declared_flags(), prefix)} {HELP_HINT}"
-
-
 def read_config(path: str) -> dict[str, Any]:
-    """The flags of a YAML file; its `env` mapping sets environment variables."""
+    """The flags of a YAML file. Its `env` mapping, if it has one, sets environment variables. Raises UserError."""
     import yaml
 
     try:
@@ -129,13 +101,14 @@ def read_config(path: str) -> dict[str, Any]:
     if not isinstance(variables, dict):
         raise UserError(f"--config {path}: env must be a mapping of environment variables")
     os.environ.update({str(name): str(value) for name, value in variables.items()})
-    return {str(name): _of_yaml(path, str(name), value) for name, value in content.items()}
+    return {str(name): _from_yaml(path, str(name), value) for name, value in content.items()}
 
 
-def _of_yaml(path: str, name: str, value: Any) -> Any:
+def _from_yaml(path: str, name: str, value: Any) -> Any:
+    """A value of the YAML file `path`, converted as the same words on the command line would be."""
     flag = declared_flags().get(name)
     if flag is None:
-        raise UserError(f"--config {path}: {unknown_flag(name, 'key ')}")
+        raise UserError(f"--config {path}: {_unknown_flag(name, 'key ')}")
     if value is None:
         if not flag.optional:
             raise UserError(f"--config {path}: {name} has no value")
@@ -146,47 +119,41 @@ def _of_yaml(path: str, name: str, value: Any) -> Any:
     if isinstance(value, Mapping) or (isinstance(value, list) and not flag.many):
         raise UserError(f"--config {path}: {name} {value}: give one value")
     try:
-        found = [_converted(flag, str(one).lower() if isinstance(one, bool) else str(one)) for one in listed]
+        converted = [_converted(flag, str(one).lower() if isinstance(one, bool) else str(one)) for one in listed]
     except argparse.ArgumentTypeError as error:
         raise UserError(f"--config {path}: {name}: {error}") from error
-    return found if flag.many else found[0]
+    return converted if flag.many else converted[0]
+
+
+def _unknown_flag(name: str, where: str = "flag --") -> str:
+    """The message for a name that is not a flag, with the nearest one that is."""
+    prefix = "--" if where.endswith("--") else ""
+    return f"unknown {where}{name}{did_you_mean(name, declared_flags(), prefix)} {HELP_HINT}"
+
+
+# ----------------------------------------------------------------------------------------------------
+# Checking and building
 
 
 def check(given: Given) -> None:
-    """Everything that needs neither torch nor a model in memory."""
+    """Every check that needs neither torch nor a loaded model. Raises UserError."""
     values = given.values()
     defaults = {flag.name: flag.default for flag in declared_flags().values()}
-    flag_checks.check_values(given.explicit)
-    flag_checks.check_unused(given.explicit, values, defaults)
+    flag_values.check_values(given.explicit)
+    flag_values.check_unused(given.explicit, values, defaults)
     flag_checks.check_script(values)
     flag_checks.check_together(given.explicit, values)
     flag_checks.check_training(values)
-    if not values["use_cpu"]:
-        check_gpus()
-    placement_of(values, 0 if values["use_cpu"] else count_gpus())
-    check_model(values)
-
-
-def check_model(values: Mapping[str, Any]) -> None:
-    """The mistakes about the model that show without loading it; of a Hub name, whether it can be had."""
-    name = values["model_name_or_path"]
-    if not name:
-        raise UserError(
-            "--model_name_or_path is missing: give a vision-language model's folder or Hub name (README, Models)"
-        )
-    folder = hub.find_model(name, "--model_name_or_path", revision=values["model_revision"])
-    hub.check_model_files(folder, f"--model_name_or_path {name}", weights=hub.is_folder(name))
-    if values["use_vllm"] and not hub.vllm_supports(folder):
-        raise UserError(f"vLLM does not support the model of {name}: use --use_vllm false")
-    flag_checks.check_attention(values["attn_implementation"], on_cpu=values["use_cpu"])
+    flag_checks.check_model(values)
 
 
 def build(given: Given) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]":
-    """The dataclasses, which check themselves once more; imports torch, transformers and TRL."""
+    """The dataclasses, which check themselves once more. Imports torch, transformers and TRL; raises UserError."""
     from trl import ModelConfig
 
     from hint_grpo.training.config import HintGRPOConfig, ScriptArguments
 
+    # Only what the user or the preset sets: the dataclasses know their own defaults.
     values: dict[str, dict[str, Any]] = {"ScriptArguments": {}, "HintGRPOConfig": {}, "ModelConfig": {}}
     for name, value in given.set_values().items():
         values[declared_flags()[name].owner][name] = value
@@ -194,6 +161,7 @@ def build(given: Given) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]"
     training = values["HintGRPOConfig"]
     if isinstance(training.get("debug"), list):
         training["debug"] = " ".join(training["debug"])
+    # Weights in float32, computation in the precision that --torch_dtype names (see the next section).
     dtype = _dtype(settings)
     in_float32 = needs_float32(dtype, settings)
     if in_float32:
@@ -205,6 +173,7 @@ def build(given: Given) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]"
         model = ModelConfig(**values["ModelConfig"])
     except ValueError as error:  # TRL's and transformers' own checks
         raise UserError(str(error)) from error
+    # What follows from several dataclasses, or belongs to the record of the run.
     config.preset_overrides = overridden(given.preset, given.explicit)
     config.flags = {name: value for name, value in settings.items() if name not in SECRETS}
     model.dtype, config.rollout_dtype = "float32" if in_float32 else dtype, dtype
@@ -215,25 +184,59 @@ def build(given: Given) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]"
     return script, config, model
 
 
+# ----------------------------------------------------------------------------------------------------
+# Precision of the trained weights
+#
+# A bfloat16 number has 8 significant bits: an update of 1e-6 to a weight of 0.01 is lost to rounding, so AdamW at the default
+# learning rate leaves almost every bfloat16 weight where it is. DeepSpeed and FSDP keep a float32 copy of the weights; LoRA
+# trains float32 adapters. Without any of these, the weights themselves are kept in float32, and autocast computes in the
+# precision that --torch_dtype names.
+
+# The precisions that autocast computes in, and the flag that switches each of them on.
+AUTOCAST = {"bfloat16": "bf16", "float16": "fp16"}
+
+
+def needs_float32(dtype: str | None, values: Mapping[str, Any]) -> bool:
+    """Whether weights of --torch_dtype `dtype` must be kept in float32 because nothing else keeps a float32 copy."""
+    return dtype in AUTOCAST and not _has_float32_copy(values)
+
+
+def _has_float32_copy(values: Mapping[str, Any]) -> bool:
+    """Whether DeepSpeed, FSDP or LoRA keeps float32 weights. accelerate's launcher sets the first two by its environment."""
+    launched = any(
+        os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("true", "1") for name in ("DEEPSPEED", "FSDP")
+    )
+    return bool(launched or values["deepspeed"] or values["fsdp"] or values["use_peft"])
+
+
 def _dtype(values: Mapping[str, Any]) -> str:
-    """The precision asked for; of `auto`, the checkpoint's."""
-    asked = values["torch_dtype"] or values["dtype"] or "auto"
-    if asked != "auto":
-        return asked
+    """The precision of --torch_dtype or --dtype; for `auto`, that of the checkpoint."""
+    dtype = values["torch_dtype"] or values["dtype"] or "auto"
+    if dtype != "auto":
+        return dtype
     config = hub.read_config(hub.find_model(values["model_name_or_path"], "--model_name_or_path"))
     stored = config.get("dtype") or config.get("torch_dtype") or "float32"
     return stored if stored in AUTOCAST else "float32"
 
 
+# ----------------------------------------------------------------------------------------------------
+# The parser, and the conversion of one word to a flag's type
+
+TRUE, FALSE = ("true", "yes", "1", "t", "y", "on"), ("false", "no", "0", "f", "n", "off")
+NONE = ("none", "null")
+# JSON flags that also accept the name of a file that holds the JSON.
+FILE_OR_JSON = ("deepspeed", "fsdp_config", "accelerator_config")
+
+
 class _Parser(argparse.ArgumentParser):
-    """argparse prints its whole usage before an error; one line is enough."""
+    """Raises UserError instead of printing the whole usage before an error."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} {HELP_HINT}")
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Every declared flag, also with hyphens; only what is given ends up in the namespace."""
+    """Accepts every declared flag, with underscores or hyphens. Flags that are not given are absent from the namespace."""
     parser = _Parser(prog="train_model.py", add_help=False, allow_abbrev=False)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--help_all", "--help-all", action="store_true")
@@ -242,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
         names = dict.fromkeys((f"--{flag.name}", f"--{flag.name.replace('_', '-')}"))
         options: dict[str, Any] = {"dest": flag.name, "default": argparse.SUPPRESS, "type": _converter(flag)}
         if flag.kind == "bool":
-            options |= {"nargs": "?", "const": True}
+            options |= {"nargs": "?", "const": True}  # --bf16 alone is --bf16 true
         elif flag.many:
             options |= {"nargs": "+"}
         parser.add_argument(*names, **options)
@@ -257,8 +260,8 @@ def _converter(flag: Flag) -> Any:
 
 
 def _converted(flag: Flag, word: str) -> Any:
-    """A word as the flag's type. Raises ArgumentTypeError, which argparse prints with the flag's name."""
-    if flag.optional and flag.kind != "str" and word.lower() in NOTHING:
+    """A word as the flag's type. Raises ArgumentTypeError, which argparse reports with the flag's name."""
+    if flag.optional and flag.kind != "str" and word.lower() in NONE:
         return None
     if flag.kind == "bool":
         if word.lower() in TRUE or word.lower() in FALSE:
@@ -274,15 +277,15 @@ def _converted(flag: Flag, word: str) -> Any:
 
 
 def _json(flag: Flag, word: str) -> str:
-    """JSON is handed on as text: the dataclasses read it. A file's name is handed on too."""
-    if flag.name in FILES_TOO and not word.lstrip().startswith("{"):
+    """Checks a JSON object or a file's name; returns it as text, which the dataclasses read themselves."""
+    if flag.name in FILE_OR_JSON and not word.lstrip().startswith("{"):
         if flag.name != "deepspeed" and not Path(word).is_file():
             raise argparse.ArgumentTypeError(f"{word!r} is neither a file nor a JSON object")
         return word
     try:
-        found = json.loads(word)
+        content = json.loads(word)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        content = None
+    if not isinstance(content, dict):
         raise argparse.ArgumentTypeError(f"""{word!r} is not a JSON object, such as '{{"key": 1}}'""")
     return word

@@ -1,7 +1,10 @@
-"""What train_model.py can be told: dataclasses over TRL's, every field with help. `hint_grpo.training.command_line` reads them.
+"""The configuration of a training run: dataclasses over TRL's, one field per flag of train_model.py, each with its help.
 
-Three things differ from TRL so that the published commands mean what they say: `--per_device_train_batch_size` counts
-prompts (TRL: completions), `--max_prompt_length` exists, and `--torch_dtype` is another name of `--dtype`.
+`command_line` builds them from flags; Python programs build them directly. The flags' names and help are read from the source
+text of this file (`flags`), so a field must stay a literal declaration.
+
+Three things differ from TRL, so that the authors' published commands work unchanged: `--per_device_train_batch_size` counts
+prompts (TRL: completions), `--max_prompt_length` exists, and `--torch_dtype` is another name for `--dtype`.
 """
 
 import hint_grpo.machine.stack  # noqa: F401
@@ -14,69 +17,66 @@ import torch
 from trl import GRPOConfig
 
 from hint_grpo.hints import HintPolicy
-from hint_grpo.machine.hardware import check_gpus
-from hint_grpo.rollout.placement import Placement, placement_of
-from hint_grpo.training.flag_checks import check_script, check_training, check_values
-from hint_grpo.training.flags import TRUTH
+from hint_grpo.rollout.placement import Placement
+from hint_grpo.training.flag_checks import check_script, check_training
+from hint_grpo.training.flag_values import BOOL_ALIASES, check_values
 
 
 @dataclass
 class ScriptArguments:
-    """What to train on, and what counts as right."""
+    """What to train on, and how answers are scored. Raises UserError for a value that is not valid."""
 
-    data_path: str = field(
-        default="", metadata={"help": "Folder that holds the data set (LLaVA-CoT-100k as downloaded)."}
-    )
+    data_path: str = field(default="", metadata={"help": "Folder of the data set (LLaVA-CoT-100k as downloaded)."})
     dataset_name: str = field(
         default="LLaVA-CoT-100k",
         metadata={"help": "LLaVA-CoT-100k, or the name of your own .jsonl file (in --data_path, or a full path)."},
     )
     reward_funcs: list[str] = field(
         default_factory=lambda: ["accuracy"],
-        metadata={"help": "Rewards, added up: accuracy, format. Accuracy alone decides the hint level."},
+        metadata={"help": "Rewards to add up: accuracy, format. Only accuracy decides the hint level."},
     )
     scorer: Literal["strict", "paper", "released"] = field(
         default="strict",
         metadata={
-            "help": "strict: only the last <answer> counts; paper: math_verify over the whole completion; released: the "
+            "help": "strict: only the last <answer> counts; paper: math_verify on the whole completion; released: the "
             "rewards of the authors' released code."
         },
     )
     data_rules: Literal["project", "released"] = field(
         default="project",
         metadata={
-            "help": "How questions and solutions are read and filtered: this project's rules or the released code's."
+            "help": "How questions and solutions are read and filtered: by this project's rules or the released code's."
         },
     )
     step_rules: Literal["project", "released"] = field(
         default="project",
         metadata={
-            "help": "How a reasoning is cut into steps: this project's rules or the released code's (Step k alone)."
+            "help": "How a reasoning is split into steps: by this project's rules or the released code's (only at Step k)."
         },
     )
     steps_file: str | None = field(
         default=None,
         metadata={
-            "help": "File with re-split reasonings, in --data_path or a path. Default: llavacot_geometry.jsonl there."
+            "help": "File with re-split reasonings, in --data_path or a path. Default: llavacot_geometry.jsonl if it is there."
         },
     )
     keep_multiple_choice: bool = field(
-        default=False, metadata={"help": "Ablation: leave multiple-choice questions as they are."}
+        default=False, metadata={"help": "Ablation: keep multiple-choice questions unchanged."}
     )
     image_prefixes: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Image folders to use. Default: geoqa+/ CLEVR_v1.0/ of LLaVA-CoT-100k (the paper's), else all."
+            "help": "Image folders to use. Default: geoqa+/ CLEVR_v1.0/ for LLaVA-CoT-100k (as in the paper), else all."
         },
     )
-    torch_dtype: str | None = field(default=None, metadata={"help": "Same as --dtype (the published commands' name)."})
+    torch_dtype: str | None = field(
+        default=None, metadata={"help": "Same as --dtype (its name in the published commands)."}
+    )
     check_data: bool = field(
         default=False,
-        metadata={"help": "Open every image, tokenise every prompt, report and stop (exit code 1: some are bad)."},
+        metadata={"help": "Open every image, tokenise every prompt, report and exit (exit code 1 if some are bad)."},
     )
-    skip_bad: bool = field(
-        default=False, metadata={"help": "With --check_data: go on and train on the samples that can be used."}
-    )
+    skip_bad: bool = field(default=False, metadata={"help": "With --check_data: then train on the usable samples."})
 
     def __post_init__(self) -> None:
         check_script(vars(self))
@@ -84,148 +84,178 @@ class ScriptArguments:
 
 @dataclass
 class HintGRPOConfig(GRPOConfig):
-    """GRPOConfig with the hints, and with the paper's constants (paper section 3.2) where TRL's defaults differ."""
+    """TRL's GRPOConfig with the flags of Hint-GRPO, and the paper's constants (section 3.2) where TRL's defaults differ.
 
-    # The paper's constants.
+    Raises UserError for a value that is not valid. `per_device_train_batch_size` counts prompts when it is given and completions
+    afterwards, as TRL expects; `prompts_per_device` keeps the number of prompts.
+    """
+
+    # TRL's fields, with the paper's constants.
     beta: float = field(default=0.04, metadata={"help": "Weight of the KL term (k3) to the reference model."})
-    loss_type: str = field(default="grpo", metadata={"help": "Mean over a completion's tokens, then over completions."})
+    loss_type: str = field(
+        default="grpo", metadata={"help": "grpo: mean over a completion's tokens, then over completions."}
+    )
     temperature: float = field(default=0.9, metadata={"help": "Sampling temperature."})
     num_generations: int = field(default=4, metadata={"help": "G, completions per group."})
-    max_completion_length: int = field(default=768, metadata={"help": "Longest completion, in sampled tokens."})
-    num_train_epochs: float = field(default=2.0, metadata={"help": "Epochs."})
+    max_completion_length: int = field(
+        default=768, metadata={"help": "Longest completion, in sampled tokens (hints not counted)."}
+    )
+    num_train_epochs: float = field(default=2.0, metadata={"help": "Passes over the data."})
     per_device_train_batch_size: int = field(
         default=1,
-        metadata={"help": "Prompts per process and step (TRL counts completions; here --num_generations each)."},
+        metadata={
+            "help": "Prompts per process and micro-batch, --num_generations completions each (TRL counts completions)."
+        },
     )
     use_bias_correction_kl: bool = field(
         default=False,
         metadata={
-            "help": "Weigh the KL term by the importance ratio. TRL's default is true, which adds k3 * grad(log pi)."
+            "help": "Weight the KL term by the importance ratio. TRL's default is true, which adds k3 * grad(log pi)."
         },
     )
-    # Never drops a completion. On-policy in exact arithmetic the ratio is 1, as in the paper.
+    # Truncation never drops a completion. On-policy and in exact arithmetic the ratio is 1, as in the paper.
     vllm_importance_sampling_mode: str = field(
-        default="token_truncate", metadata={"help": "How vLLM's rounding is corrected for (see TRL)."}
+        default="token_truncate",
+        metadata={"help": "How to correct for the rounding of vLLM's log-probabilities (see TRL)."},
     )
-    # A plain bool, so that the published `--bf16` needs no value; and off unless asked for (TRL: on, on a CPU as well).
+
+    # TRL's and transformers' fields, with defaults of this project.
+    # A plain bool, so that the published `--bf16` needs no value. Off by default; TRL's default is on, even on a CPU.
     bf16: bool = field(default=False, metadata={"help": "Train in bfloat16 (with --torch_dtype bfloat16)."})
     vllm_mode: str = field(
         default="auto",
         metadata={
-            "help": "colocate: vLLM in each training process; server: a server of the run's own on the spare GPUs, or the one "
-            "at --vllm_server_base_url; auto: a server where there are more GPUs than training processes, else colocate."
+            "help": "colocate: vLLM in each training process; server: a server that the run starts on the spare GPUs, or the one "
+            "at --vllm_server_base_url; auto: a server if there are more GPUs than training processes, else colocate."
         },
     )
     vllm_enable_sleep_mode: bool | None = field(
         default=None,
-        metadata={"help": "Colocate: give vLLM's memory back while training. Default: on a GPU yes, on a CPU no."},
+        metadata={"help": "Colocate: free vLLM's memory while training. Default: true on a GPU, false on a CPU."},
     )
-    vllm_server_timeout: float = field(default=900.0, metadata={"help": "Seconds to wait for the server to come up."})
+    vllm_server_timeout: float = field(default=900.0, metadata={"help": "Seconds to wait until the server is up."})
     vllm_group_port: int | None = field(  # type: ignore[assignment]
-        default=None, metadata={"help": "Port on rank 0's machine for weights over NCCL. Default: a free one."}
+        default=None, metadata={"help": "Port on rank 0's machine to send weights over NCCL. Default: a free one."}
     )
     resume_from_checkpoint: str | None = field(
         default=None,
         metadata={
-            "help": "true: the last checkpoint in --output_dir, or the start where there is none; or a checkpoint's folder."
+            "help": "true: the last checkpoint in --output_dir, or step 0 if there is none; or a checkpoint's folder."
         },
     )
-    output_dir: str = field(default="output/hint_grpo", metadata={"help": "Checkpoints, ledger and plots."})
-    logging_steps: float = field(default=1, metadata={"help": "Log every so many steps."})
-    report_to: None | str | list[str] = field(default="none", metadata={"help": "wandb, tensorboard or none."})
+    output_dir: str = field(
+        default="output/hint_grpo",
+        metadata={"help": "Folder for weights, checkpoints, ledger and plots (docs/outputs.md)."},
+    )
+    logging_steps: float = field(default=1, metadata={"help": "Log every N steps; below 1: that share of the run."})
+    report_to: None | str | list[str] = field(
+        default="none", metadata={"help": "Trackers: wandb, tensorboard, ...; or none."}
+    )
     log_completions: bool = field(
-        default=True, metadata={"help": "Keep each step's completions as a table (parquet) in OUTPUT_DIR/completions."}
+        default=True, metadata={"help": "Save each step's completions as a table (parquet) in OUTPUT_DIR/completions."}
     )
     num_completions_to_print: int | None = field(default=0, metadata={"help": "Completions to print at each log."})
 
-    # This project's own.
+    # Fields of this project.
     preset: Literal["default", "paper", "released"] = field(
         default="default",
         metadata={
-            "help": "Whose settings, where no flag says otherwise: this project's, the paper's text, or the authors' released "
-            "code (docs/faithfulness.md)."
+            "help": "Settings of this project, of the paper's text, or of the authors' released code, for flags that are not "
+            "given (docs/faithfulness.md)."
         },
     )
-    num_groups: int = field(default=3, metadata={"help": "M, number of hint levels; 1 is plain GRPO."})
+    num_groups: int = field(default=3, metadata={"help": "M, the number of hint levels; 1 is plain GRPO."})
     hint_policy: Literal["adaptive", "fixed", "random", "none"] = field(
         default="adaptive",
-        metadata={"help": "adaptive (the method), fixed ratio, random ratio, or no hint (plain GRPO)."},
+        metadata={
+            "help": "adaptive: the method; fixed: one ratio; random: a random ratio; none: no hint (plain GRPO)."
+        },
     )
-    hint_ratio: float | None = field(default=None, metadata={"help": "The ratio of --hint_policy fixed, in [0, 1)."})
+    hint_ratio: float | None = field(default=None, metadata={"help": "Hint ratio for --hint_policy fixed, in [0, 1)."})
     hint_injection: Literal["answer", "query"] = field(
-        default="answer", metadata={"help": "The hint begins the model's answer (the method) or ends the question."}
+        default="answer",
+        metadata={"help": "answer: the hint starts the model's answer (the method); query: it ends the question."},
     )
     level_rule: Literal["accuracy", "summed_rewards"] = field(
         default="accuracy",
         metadata={
-            "help": "The lowest level trained on: with a correct completion, or (released code) with rewards that sum to "
-            "more than 0."
+            "help": "Train on the lowest level with a correct completion (accuracy), or with rewards that sum to more than 0 "
+            "(released code)."
         },
     )
     equal_hints: Literal["skip", "sample"] = field(
         default="skip",
-        metadata={"help": "A level with the very hint of the one below: skip it, or sample it again (released code)."},
+        metadata={
+            "help": "A level whose hint equals that of the level below: skip it, or sample it again (released code)."
+        },
     )
     hint_counts: Literal["exact", "float"] = field(
         default="exact",
-        metadata={"help": "Steps of level i: floor(L*i/M), or the released code's int(L*(i/M)). Equal up to M = 9."},
+        metadata={
+            "help": "Hint steps at level i: floor(L*i/M), or the released code's int(L*(i/M)). Equal up to M = 9."
+        },
     )
     escalation: Literal["lazy", "eager"] = field(
         default="lazy",
-        metadata={"help": "lazy: a level only where the one below failed; eager: all levels in one call."},
+        metadata={"help": "lazy: sample a level only if the one below failed; eager: sample all levels in one call."},
     )
     max_prompt_length: int = field(
         default=8192,
-        metadata={"help": "Longest prompt in tokens, image included; longer ones are skipped and counted."},
+        metadata={"help": "Longest prompt in tokens, with its image; longer ones are skipped and counted."},
     )
-    max_pixels: int | None = field(
-        default=None, metadata={"help": "Larger pictures are scaled down to this many pixels."}
-    )
+    max_pixels: int | None = field(default=None, metadata={"help": "Scale larger pictures down to this many pixels."})
     picture_processing: Literal["processor", "qwen_vl_utils"] = field(
         default="processor",
         metadata={
-            "help": "qwen_vl_utils: vLLM gets pictures resized by that library, as in the authors' code; the policy's forward "
-            "pass gets them as they are. processor: both as they are."
+            "help": "processor: vLLM and the policy get the pictures unchanged; qwen_vl_utils: vLLM gets them resized by that "
+            "library, as in the authors' code, the policy's forward pass gets them unchanged."
         },
     )
     resume_anyway: bool = field(
         default=False,
         metadata={
-            "help": "Resume although data or settings have changed, or (not under DeepSpeed) the optimizer's state is missing."
+            "help": "Resume even if data or settings have changed, or (not with DeepSpeed) the optimizer's state is missing."
         },
     )
     max_bad_steps: int = field(
-        default=10, metadata={"help": "Stop after so many steps in a row without a usable reward (None, NaN or inf)."}
+        default=10, metadata={"help": "Stop after N steps in a row without a usable reward (all None, NaN or inf)."}
     )
     warn_without_signal: int = field(
-        default=20, metadata={"help": "Warn after so many steps in a row without a valid group (nothing was learnt)."}
+        default=20, metadata={"help": "Warn after N steps in a row without a valid group: nothing is learnt from them."}
     )
-    # Float32: 1e-6. Bfloat16 on GPUs: 0.01 to 0.03. A prompt that differs between vLLM and the trainer: 0.07 and more.
+    # Typical differences: 1e-6 in float32, 0.01 to 0.03 in bfloat16 on GPUs; 0.07 and more if vLLM and the trainer see different
+    # prompts.
     max_logp_gap: float = field(
         default=0.05,
-        metadata={"help": "Largest mean difference per token between vLLM's and the trainer's log-probabilities."},
+        metadata={
+            "help": "Largest allowed difference between vLLM's and the trainer's log-probabilities, as the mean over tokens."
+        },
     )
     stop_on_logp_gap: bool = field(
         default=True,
-        metadata={"help": "Stop after 5 steps in a row with a wider or a growing difference; false: only warn."},
+        metadata={"help": "Stop after 5 steps in a row with a larger or a growing difference; false: only warn."},
     )
     stage_timeout: float = field(
-        default=1800.0, metadata={"help": "Seconds in one stage after which the watchdog names the rank that hangs."}
+        default=1800.0, metadata={"help": "Seconds in one stage after which the watchdog reports the rank that hangs."}
     )
-    # Set by the command line: the flags that say something else than the preset, and every flag's value, without secrets.
+
+    # Not flags. Set by the command line:
+    # flags with another value than the preset's (None: not used),
     preset_overrides: dict[str, str] = field(init=False, default_factory=dict)
+    # every flag with its value, without secrets,
     flags: dict[str, Any] = field(init=False, default_factory=dict)
-    # Set by __post_init__: what --per_device_train_batch_size said, and who samples.
+    # and the precision of --torch_dtype, in which vLLM samples. The trained weights may be float32.
+    rollout_dtype: str | None = field(init=False, default=None)
+    # Set by __post_init__: the given --per_device_train_batch_size, and where the rollouts are sampled.
     prompts_per_device: int = field(init=False, default=0)
     placement: Placement = field(init=False, default=Placement("transformers"))
-    # Set by the command line: the precision asked for, in which vLLM samples (the weights that are trained may be float32).
-    rollout_dtype: str | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        for name, words in TRUTH.items():
+        for name, alias in BOOL_ALIASES.items():
             value = getattr(self, name)
-            setattr(self, name, words.get(str(value).lower(), value))
+            setattr(self, name, alias.get(str(value).lower(), value))
         self._check()
+        # From here on TRL's count: completions, in whole groups.
         self.prompts_per_device = self.per_device_train_batch_size
         self.per_device_train_batch_size *= self.num_generations
         if self.deepspeed:
@@ -236,33 +266,32 @@ class HintGRPOConfig(GRPOConfig):
         super().__post_init__()
 
     def _check(self) -> None:
-        """Validation that needs no model. Most of it has been done by the command line, before torch was imported."""
+        """Validation that needs no model. The command line has done it already, before it imported torch."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         check_values(values)
-        check_training(values)
-        if not self.use_cpu:
-            check_gpus()
-        self.placement = placement_of(values, 0 if self.use_cpu else torch.cuda.device_count())
+        self.placement = check_training(values)
         self.vllm_enable_sleep_mode = self.placement.sleep
 
     @property
     def sequences_per_process(self) -> int:
-        """Completions that one process has sampled for it at a time, at most."""
+        """The most completions that are sampled for one process at the same time."""
         levels = 1 if self.escalation == "lazy" else self.policy.num_levels
         return self.prompts_per_device * self.steps_per_generation * self.num_generations * levels
 
     @property
     def policy(self) -> HintPolicy:
+        """The hint levels of this run. Only the adaptive policy has several."""
         levels = self.num_groups if self.hint_policy == "adaptive" else 1
         return HintPolicy(self.hint_policy, levels, self.hint_ratio or 0.0, self.hint_counts, self.equal_hints)
 
 
 def _use_gloo_on_cpu(config: HintGRPOConfig) -> None:
-    """DeepSpeed under torchrun on CPU: without a configured state transformers takes the world for one process."""
+    """DeepSpeed with torchrun on CPU: without a configured state, transformers would see a single process."""
     if torch.cuda.is_available() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
     from accelerate import PartialState
 
+    # The variable is set only while the state is made, so that it is made for DeepSpeed.
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     PartialState(backend="gloo")
     os.environ.pop("ACCELERATE_USE_DEEPSPEED")

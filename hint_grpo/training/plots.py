@@ -1,4 +1,6 @@
-"""Plots of runs, from hint ledgers and evaluations: PNG and SVG, with the numbers beside them as CSV."""
+"""Plots of runs from hint ledgers and evaluation summaries: PNG and SVG, with their numbers as CSV beside them.
+
+Imports matplotlib; import this module only when something is plotted."""
 
 import csv
 from collections import defaultdict
@@ -12,11 +14,11 @@ from matplotlib.ticker import MaxNLocator
 
 from hint_grpo.training import ledger
 
-matplotlib.use("Agg")  # no screen on a cluster node
+matplotlib.use("Agg")  # cluster nodes have no display
 
 
 def per_step(records: Iterable[ledger.Record]) -> list[dict[str, float]]:
-    """One row a step: data utilisation, what level 0 alone would have given, mean level, share of prompts never correct."""
+    """One row per step: data utilisation, that of level 0 alone, mean level, share of prompts never correct."""
     by_step: dict[int, list[ledger.Record]] = defaultdict(list)
     for record in records:
         by_step[record["step"]].append(record)
@@ -34,7 +36,7 @@ def per_step(records: Iterable[ledger.Record]) -> list[dict[str, float]]:
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:
-    """Mean of the last `window` values at each place: a step holds few prompts, so single steps are noise."""
+    """For each value the mean of the last `window` values up to it: single steps are noisy, because they have few prompts."""
     return [
         sum(values[max(0, i + 1 - window) : i + 1]) / len(values[max(0, i + 1 - window) : i + 1])
         for i in range(len(values))
@@ -42,6 +44,7 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes at least one row; the first row's keys are the columns."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -49,16 +52,19 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def save_figure(figure: Any, stem: Path) -> None:
+    """Saves `figure` as STEM.png and STEM.svg, and closes it."""
     for ending in (".png", ".svg"):
         figure.savefig(stem.with_suffix(ending), dpi=150, bbox_inches="tight")
     plt.close(figure)
 
 
 def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
-    """Data utilisation (the paper's first observation), hint level and failed prompts over steps, a line a run.
+    """Data utilisation (the paper's first observation), hint level and failed prompts over steps, one line per run.
 
-    `runs` maps a label to a hint ledger. A run whose level 0 alone would have done worse gets a second, dotted line.
+    `runs` maps a label to a hint ledger with at least one record. Writes STEM.png, STEM.svg and STEM.csv. A run whose
+    utilisation differs from that of level 0 alone gets a second, dotted line.
     """
+    # Running means over a tenth of the longest run.
     by_label = {label: per_step(ledger.read(path)) for label, path in runs.items()}
     window = max(1, max(map(len, by_label.values())) // 10)
     figure, (upper, middle, lower) = plt.subplots(3, 1, figsize=(7, 7.5), sharex=True, height_ratios=(2, 1, 1))
@@ -76,22 +82,23 @@ def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
     upper.set(ylabel=f"data utilisation{averaged}", ylim=(-0.02, 1.05))
     middle.set_ylabel("mean hint level")
     middle.set_ylim(bottom=-0.05)
-    # A prompt that fails at every level is trained on at level 0: only this panel tells it from one that needs no hint.
+    # A prompt that fails at every level is trained on at level 0. Only this panel shows it apart from one that needs no hint.
     lower.set(xlabel="training step", ylabel="share of prompts\nnever correct", ylim=(-0.02, 1.05))
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (upper, middle, lower):
         axes.grid(alpha=0.3)
-    # Above the axes: the lines may run anywhere inside.
+    # The legend is above the axes, because the lines may be anywhere inside.
     upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)
     save_figure(figure, stem)
     write_csv(stem.with_suffix(".csv"), [{"run": label, **row} for label, run in by_label.items() for row in run])
 
 
 def plot_text_bias(runs: Mapping[str, Sequence[Mapping[str, float]]], stem: Path) -> None:
-    """Accuracy with and without the picture over training steps (the paper's second observation), a panel a run.
+    """Accuracy with and without the picture over training steps (the paper's second observation), one panel per run.
 
-    A point is {"step", "questions", and for each WAY of with, without and each PROTOCOL of paper, strict: WAY_PROTOCOL,
-    WAY_PROTOCOL_low, WAY_PROTOCOL_high}, as shares. Drawn is the paper's protocol with its intervals; the CSV has both.
+    `runs` maps a label to its points. A point has "step" and "questions", and for each WAY (with, without) and each PROTOCOL
+    (paper, strict) the keys WAY_PROTOCOL, WAY_PROTOCOL_low and WAY_PROTOCOL_high: accuracy and its interval, in [0, 1]. The
+    figure shows the paper's protocol, the CSV both.
     """
     width = 1.5 + 4 * len(runs)
     figure, (panels,) = plt.subplots(1, len(runs), figsize=(width, 3.8), sharey=True, squeeze=False)

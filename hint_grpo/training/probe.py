@@ -1,15 +1,13 @@
-"""How far hints would raise data utilisation on your model and data, measured before any training.
+"""Predicts, before any training, how far hints would raise data utilisation for a model and a data set.
 
     python -m hint_grpo.training.probe --model_name_or_path MODEL --data_path DATA [flags of train_model.py] [--num_prompts 64]
 
-Samples a group of completions for some prompts at every hint ratio that M = 1 to 4 levels use (0, 1/4, 1/3, 1/2, 2/3, 3/4), by
-the engine, rewards and settings that a training with the same flags would use. From these groups follows, for each M, which group
-the method would train on (paper section 3.2), and so the share of prompts with mixed rewards, S_valid.
+For some prompts it samples a group of completions at every hint ratio that M = 1 to 4 levels use (0, 1/4, 1/3, 1/2, 2/3, 3/4),
+with the engine, rewards and settings that a training with the same flags would use. For each M, these groups determine which
+group the method would train on (paper section 3.2), and so the share of prompts with mixed rewards, S_valid.
 
 Letters: B prompts, G completions per group, M hint levels.
 """
-
-import hint_grpo.machine.stack  # noqa: F401
 
 import argparse
 import json
@@ -25,17 +23,18 @@ from typing import Any
 from hint_grpo.hints import num_hint_steps
 from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.statistics import wilson_interval
+from hint_grpo.training.command_line import parse
 
 LEVELS = (1, 2, 3, 4)
-"""The M that are predicted."""
+"""The values of M to predict for."""
 TWELFTHS = sorted({12 * level // num_levels for num_levels in LEVELS for level in range(num_levels)})
-"""Their hint ratios level / M, in twelfths: every one of them is a whole number."""
+"""Their hint ratios, level / M, as whole numbers of twelfths."""
 FILE_NAME = "probe.json"
 
 
 @dataclass(frozen=True, slots=True)
 class ProbedGroup:
-    """G completions of one prompt with a hint of `num_steps` steps; `num_tokens` were sampled for them."""
+    """G completions of one prompt with a hint of `num_steps` steps; `num_tokens` tokens were sampled in all."""
 
     num_steps: int
     accuracy_G: tuple[float, ...]
@@ -60,11 +59,16 @@ class ProbedPrompt:
     groups: Mapping[int, ProbedGroup]
 
 
+# ----------------------------------------------------------------------------------------------------
+# Predictions from sampled groups: pure functions
+
+
 @dataclass(frozen=True, slots=True)
 class RatioResult:
-    """What the prompts give with one share of their reasoning as a hint."""
+    """How the prompts are answered with one share of their reasoning as a hint. Shares are in [0, 1]."""
 
     ratio: str
+    """level / M as text, such as "1/3"."""
     num_prompts: int
     right: float
     """Share of right completions."""
@@ -76,7 +80,7 @@ class RatioResult:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What Hint-GRPO with M = `num_levels` would train on."""
+    """What Hint-GRPO with M = `num_levels` would train on. Shares are in [0, 1]."""
 
     num_levels: int
     utilization: float
@@ -90,12 +94,12 @@ class Prediction:
 
 
 def needed_steps(num_steps: int) -> list[int]:
-    """The hint lengths (in steps) that M = 1 to 4 ask for in a reasoning of `num_steps` steps, each once."""
+    """The distinct hint lengths, in steps, that M = 1 to 4 use for a reasoning of `num_steps` steps."""
     return sorted({num_hint_steps(num_steps, twelfths, 12) for twelfths in TWELFTHS})
 
 
 def at_ratio(prompts: Sequence[ProbedPrompt], twelfths: int) -> RatioResult:
-    """The prompts' groups at the hint ratio `twelfths` / 12. A prompt whose hint does not fit the context is left out."""
+    """The result at the hint ratio `twelfths` / 12. A prompt whose hint does not fit the context is left out."""
     counts = [num_hint_steps(prompt.num_steps, twelfths, 12) for prompt in prompts]
     groups = [p.groups[count] for p, count in zip(prompts, counts, strict=True) if count in p.groups]
     num_completions = sum(len(group.accuracy_G) for group in groups)
@@ -109,7 +113,8 @@ def at_ratio(prompts: Sequence[ProbedPrompt], twelfths: int) -> RatioResult:
 
 
 def tried_groups(prompt: ProbedPrompt, num_levels: int) -> list[ProbedGroup]:
-    """The groups that lazy escalation over M levels samples for a prompt, lowest level first; the last one ends it."""
+    """The groups that lazy escalation over M levels would sample for a prompt, lowest level first, up to the first success."""
+    # Levels with the same hint are one level.
     counts = dict.fromkeys(num_hint_steps(prompt.num_steps, level, num_levels) for level in range(num_levels))
     tried = []
     for count in counts:
@@ -121,7 +126,7 @@ def tried_groups(prompt: ProbedPrompt, num_levels: int) -> list[ProbedGroup]:
 
 
 def predict(prompts: Sequence[ProbedPrompt], num_levels: int) -> Prediction:
-    """S_valid and cost of Hint-GRPO with M = `num_levels`. M = 1 is plain GRPO."""
+    """S_valid and sampling cost of Hint-GRPO with M = `num_levels`, over at least one prompt. M = 1 is plain GRPO."""
     tried_B = [tried_groups(prompt, num_levels) for prompt in prompts]
     # The method trains on the lowest level with a right completion, else on level 0.
     chosen_B = [tried[-1] if tried[-1].num_right else tried[0] for tried in tried_B]
@@ -136,7 +141,7 @@ def predict(prompts: Sequence[ProbedPrompt], num_levels: int) -> Prediction:
 
 
 def report(prompts: Sequence[ProbedPrompt], num_generations: int) -> tuple[str, dict[str, Any]]:
-    """(text to print, values for probe.json)."""
+    """(the tables to print, the content of probe.json)."""
     ratios = [at_ratio(prompts, twelfths) for twelfths in TWELFTHS]
     predictions = [predict(prompts, num_levels) for num_levels in LEVELS]
     lines = [
@@ -164,8 +169,12 @@ def report(prompts: Sequence[ProbedPrompt], num_generations: int) -> tuple[str, 
     return "\n".join(lines), values
 
 
+# ----------------------------------------------------------------------------------------------------
+# Sampling with the trainer's own engine and rewards
+
+
 def sample_prompts(trainer: Any, num_prompts: int, seed: int) -> Iterator[ProbedPrompt]:
-    """Samples this process's share of `num_prompts` drawn prompts, a training batch at a time."""
+    """Draws `num_prompts` prompts and samples this process's share of them, one training batch at a time."""
     from hint_grpo.rollout.escalation import roll_out
     from hint_grpo.rollout.prompting import prepare_prompt
 
@@ -178,6 +187,7 @@ def sample_prompts(trainer: Any, num_prompts: int, seed: int) -> Iterator[Probed
             for index, row in enumerate(drawn[start : start + batch_size])
         ]
         rows = [prompt.row for prompt in used]
+        # Of the twelve levels of the run (see main), those that M = 1 to 4 use.
         turns_BH = [
             [turn for turn in prompt.turns if turn.hint.num_steps in needed_steps(len(prompt.row["reasoning_steps"]))]
             for prompt in used
@@ -197,23 +207,25 @@ def sample_prompts(trainer: Any, num_prompts: int, seed: int) -> Iterator[Probed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Samples, predicts, prints the tables and writes probe.json into --output_dir. Raises UserError for wrong flags."""
     parser = argparse.ArgumentParser(prog="python -m hint_grpo.training.probe", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--num_prompts", type=int, default=64, help="prompts to sample (default 64)")
-    parser.add_argument("--probe_seed", type=int, default=0, help="which prompts are drawn (default 0)")
+    parser.add_argument("--probe_seed", type=int, default=0, help="seed for drawing the prompts (default 0)")
     options, rest = parser.parse_known_args(arguments)
     if options.num_prompts < 1:
         raise UserError(f"--num_prompts {options.num_prompts}: give 1 or more")
 
-    from accelerate.utils import gather_object
-
-    from hint_grpo.training import run as run
-    from hint_grpo.training.command_line import parse
-
-    # Twelfths of the reasoning cover all levels of M = 1 to 4; without the KL term no reference model is loaded.
+    # Twelve levels cover all hint ratios of M = 1 to 4; without the KL term no reference model is loaded.
     script, training, model = parse(
         ["--output_dir", "output/probe", *rest, "--hint_policy", "adaptive", "--num_groups", "12", "--beta", "0"]
     )
+
+    # After `parse`, because these imports take seconds and a mistake in a flag should not wait for them.
+    from accelerate.utils import gather_object
+
+    from hint_grpo.training import run as run
+
     processor = run.load_processor(model, training)
     dataset, _ = run.load_data(script, training, processor)
     num_prompts = min(options.num_prompts, len(dataset))

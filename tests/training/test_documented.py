@@ -1,4 +1,4 @@
-"""What the documents list about the trainer and its ledger is what the code has."""
+"""The documents list exactly the overridden methods, ledger keys and metrics of the code."""
 
 import hint_grpo.machine.stack  # noqa: F401
 
@@ -14,7 +14,7 @@ from hint_grpo.training.trainer import HintGRPOTrainer
 
 
 def section(text: str, title: str) -> str:
-    """The paragraph that begins with `title`, and the one behind it."""
+    """The paragraph that begins with `title`, and the next one."""
     return "\n".join(text[text.index(title) :].split("\n\n", 2)[:2])
 
 
@@ -31,7 +31,7 @@ def test_the_overridden_private_methods_are_all_named(repository: Path) -> None:
     assert private == set(re.findall(r"`(_\w+)`", item))
 
 
-def test_the_ledger_and_its_metrics_are_described_as_they_are(make_trainer, samples, repository: Path) -> None:
+def test_the_ledger_and_its_metrics_are_all_documented(make_trainer, samples, repository: Path) -> None:
     trainer = make_trainer(accuracy=correct_from(20), samples=samples)
     batch_for(trainer, samples[:1])
     (record,) = ledger.read(trainer.ledger_path)

@@ -1,4 +1,4 @@
-"""train_model.py: every mistake in a flag is one line, before torch is imported; the flags known without TRL are TRL's."""
+"""Every mistake in a flag is one line, before torch is imported; the flags read from source text are those of the dataclasses."""
 
 import os
 import subprocess
@@ -10,7 +10,8 @@ import pytest
 from hint_grpo.machine.errors import UserError
 from hint_grpo.training import command_line
 from hint_grpo.training.flag_help import GROUPS, help_lines
-from hint_grpo.training.flags import INTERVALS, NOT_FLAGS, TRUTH, UNKNOWN, UNUSED, choices, declared_flags
+from hint_grpo.training.flag_values import BOOL_ALIASES, INTERVALS, UNUSED, check_value, choices
+from hint_grpo.training.flags import NOT_FLAGS, UNKNOWN, declared_flags
 
 # Flags -> a part of the line. {tmp}: a new folder.
 MISTAKES = {
@@ -26,7 +27,7 @@ MISTAKES = {
     "--dtype half": "use one of auto, bfloat16",
     "--report_to wandbb": "did you mean wandb?",
     "--report_to trackio": "needs trackio, which is not installed: pip install trackio",
-    "--report_to none wandb": "none goes alone",
+    "--report_to none wandb": "none cannot be combined with a tracker",
     "--optim adamw_torhc": "did you mean adamw_torch?",
     "--optim adamw_8bit": "needs bitsandbytes, which is not installed",
     "--optim galore_adamw": "needs galore-torch",
@@ -96,7 +97,7 @@ MISTAKES = {
     "--top_entropy_quantile 2": "[0, 1]",
     "--dataloader_num_workers -1": "0 or more",
     "--hint_policy fixed --hint_ratio 1.5": "[0, 1)",
-    # not of the type
+    # wrong type
     "--temperature warm": "'warm' is not a number",
     "--num_groups 2.5": "'2.5' is not a whole number",
     "--gradient_checkpointing perhaps": "neither true nor false",
@@ -122,8 +123,8 @@ MISTAKES = {
     "--hint_ratio 0.5": "--hint_policy fixed",
     "--steps_per_generation 2 --generation_batch_size 8": "give one of them",
     "--generation_batch_size 6": "must be divisible",
-    "--vllm_mode server": "goes with --use_vllm true",
-    "--vllm_server_base_url http://localhost:8000": "goes with --use_vllm true",
+    "--vllm_mode server": "needs --use_vllm true",
+    "--vllm_server_base_url http://localhost:8000": "needs --use_vllm true",
     "--use_vllm true --vllm_server_base_url localhost:8000": "http://HOST:PORT",
     "--use_vllm true --vllm_server_port 8001": "--vllm_server_base_url http://HOST:PORT",
     "--use_vllm true --vllm_mode colocate --vllm_server_base_url http://a:1": "not with colocate",
@@ -132,7 +133,7 @@ MISTAKES = {
     "--vllm_importance_sampling_clip_min 4": "must be below",
     "--loss_type luspo": "--importance_sampling_level sequence",
     "--loss_type vespo --vllm_importance_sampling_mode sequence_mask": "token_truncate",
-    "--skip_bad": "goes with --check_data",
+    "--skip_bad": "needs --check_data",
     "--fp16": "needs a GPU",
     "--tf32 true": "needs a GPU",
     "--bf16 --fp16": "exclude each other",
@@ -174,7 +175,7 @@ MISTAKES = {
     "--config {tmp}/empty.yaml": "num_groups has no value",
     "--config {tmp}/range.yaml": "--temperature 0.0: give a number above 0",
     "--config {tmp}/many.yaml": "temperature [1, 2]: give one value",
-    # places
+    # paths
     "--output_dir {tmp}/file": "is a file; give a folder",
     "--output_dir {tmp}/file/run": "is a file; give a folder",
     "--output_dir /proc/run": "cannot write to /proc",
@@ -222,7 +223,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def words(folder, monkeypatch):
-    """words("--flag value") -> a command that is right but for that. The Hub refuses connections."""
+    """words("--flag value") -> a command that is right except for that flag. The Hub refuses connections."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HUB_CACHE", str(folder / "cache"))
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES"):
@@ -238,7 +239,7 @@ def checked(words: list[str]) -> command_line.Given:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_that_says_what_to_do(mistake, words) -> None:
+def test_a_mistake_is_one_line_with_the_fix(mistake, words) -> None:
     with pytest.raises(UserError) as caught:
         checked(words(mistake))
     assert MISTAKES[mistake] in " ".join(str(caught.value).split())
@@ -288,7 +289,7 @@ def test_help_imports_nothing_heavy(flag, repository) -> None:
     assert ("--adam_beta1" in done.stdout) == (flag == "--help_all")
 
 
-def test_help_has_every_flag_of_this_project_first() -> None:
+def test_help_lists_every_flag_of_this_project_first() -> None:
     short, long = list(help_lines(everything=False)), list(help_lines(everything=True))
     assert long[: len(short)] == short
     shown = {line.split()[0][2:] for line in short if line.startswith("  --")}
@@ -323,15 +324,15 @@ def test_the_flags_are_those_of_the_dataclasses() -> None:
 
 def test_the_tables_name_flags_and_their_defaults_are_valid() -> None:
     flags = declared_flags()
-    for table in (INTERVALS, UNUSED, TRUTH, choices()):
+    for table in (INTERVALS, UNUSED, BOOL_ALIASES, choices()):
         assert not table.keys() - flags.keys()
     for flag in flags.values():
         if flag.default not in (UNKNOWN, None):
-            command_line.flag_checks.check_value(flag.name, flag.default)
+            check_value(flag.name, flag.default)
     assert not {flag.name for flag in flags.values() if flag.own} & UNUSED.keys()
 
 
-def test_choices_are_the_libraries() -> None:
+def test_choices_are_those_of_the_libraries() -> None:
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
     from transformers.trainer_utils import SchedulerType
     from transformers.training_args import OptimizerNames
@@ -365,7 +366,7 @@ def test_a_config_built_by_a_program_is_checked_too(folder) -> None:
         assert config.scale_rewards == kept
 
 
-def test_yaml_is_read_as_the_command_line_is(words, folder) -> None:
+def test_yaml_is_read_like_the_command_line(words, folder) -> None:
     recipe = folder / "right.yaml"
     recipe.write_text(
         "num_groups: 4\nlearning_rate: 1e-5\nscale_rewards: false\nresume_from_checkpoint: true\nreport_to: none\n"

@@ -1,4 +1,4 @@
-"""Runs that report to wandb (offline) and tensorboard: complete, without warnings, and with readable completions."""
+"""Runs that report to wandb (offline) and tensorboard: all metrics, no warnings, readable completions."""
 
 import contextlib
 import io
@@ -67,7 +67,7 @@ def test_the_completions_file_has_the_same_texts(reported):
     assert {row[2] for row in table["data"]} <= stored
 
 
-def test_tensorboard_gets_numbers_alone(reported):
+def test_tensorboard_gets_only_numbers(reported):
     output, _, printed = reported
     assert "incorrect" not in printed, printed
     assert "NoneType" not in printed

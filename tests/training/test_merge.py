@@ -1,4 +1,4 @@
-"""A LoRA adapter merged into its model gives the adapted model's logits, and test_model.py's check takes the folder."""
+"""A LoRA adapter merged into its model gives the adapted model's logits, and test_model.py accepts the folder."""
 
 import hint_grpo.machine.stack  # noqa: F401
 
@@ -29,7 +29,7 @@ def adapter(world, tmp_path_factory):
 
 
 def test_the_merged_model_is_the_adapted_one(world, adapter, tmp_path):
-    with pytest.raises(UserError, match=r"hint_grpo\.merge"):
+    with pytest.raises(UserError, match=r"hint_grpo\.training\.merge"):
         check_model_folder(adapter)
     merge(adapter, tmp_path / "merged")
     check_model_folder(tmp_path / "merged")

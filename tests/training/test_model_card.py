@@ -1,4 +1,4 @@
-"""The model card and the saved configuration: texts from hand-made facts, and those that a real run leaves."""
+"""The model card and train_config.yaml: their texts from hand-made facts, and those that a real run writes."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ def test_utilization_by_hand():
     assert utilization_of([]) is None
 
 
-def test_card_says_what_the_model_is():
+def test_card_describes_the_model():
     text = card_text(facts())
     metadata = yaml.safe_load(text.split("---")[1])
     assert metadata["base_model"] == "Qwen/Qwen2-VL-7B-Instruct"
@@ -67,7 +67,7 @@ def test_card_of_an_adapter_of_a_local_model():
     text = card_text(facts(is_adapter=True, base_model="my-model", base_is_on_hub=False, utilization=None))
     metadata = yaml.safe_load(text.split("---")[1])
     assert metadata["library_name"] == "peft"
-    assert "base_model" not in metadata  # the Hub takes only names that it has
+    assert "base_model" not in metadata  # the Hub accepts only models that it hosts
     assert "hint_grpo.training.merge" in text
 
 
@@ -108,7 +108,7 @@ def run(world, repository, tmp_path_factory):
     return out, words
 
 
-def test_a_run_leaves_its_card(run):
+def test_a_run_writes_its_card(run):
     text = (run[0] / "README.md").read_text()
     assert "# my-run" in text
     assert "preset paper; overridden: nothing" in text
@@ -121,6 +121,6 @@ def test_a_runs_config_reads_back_as_the_same_flags(run):
 
     out, words = run
     again = read(["--config", str(out / "train_config.yaml")])
-    # --report_to takes several trackers: its default is a word, a given one a list.
+    # --report_to accepts several trackers: its default is a string, a given value a list.
     assert again.values() == read([*words, "--report_to", "none"]).values()
     assert again.preset == "paper"

@@ -58,7 +58,7 @@ def test_the_weights_move(world, tmp_path, capsys) -> None:
 
 
 @pytest.mark.slow
-def test_vllm_keeps_the_precision_that_was_asked_for(world, tmp_path) -> None:
+def test_vllm_samples_in_the_precision_of_the_flag(world, tmp_path) -> None:
     pytest.importorskip("vllm")
     trainer, share = train(world, tmp_path, "--use_vllm", "true", "--max_steps", "2")
     engine = trainer.vllm_generation.llm.llm_engine

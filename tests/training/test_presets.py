@@ -1,4 +1,4 @@
-"""--preset: which flags it sets, that a flag that is given wins, and the line that says so."""
+"""--preset: which flags it sets, that a given flag wins, and the line that reports both."""
 
 import dataclasses
 

@@ -1,6 +1,8 @@
 """hint_grpo.training.probe: predictions by hand-computed numbers, and a real run on the toy model."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -72,9 +74,19 @@ def test_rates_at_a_ratio(prompts):
     assert (result.right, result.solved, result.mixed) == (9 / 20, 3 / 5, 1 / 5)
 
 
-def test_no_prompt_is_refused():
+def test_zero_prompts_are_refused():
     with pytest.raises(UserError, match="--num_prompts 0"):
         probe.main(["--num_prompts", "0"])
+
+
+def test_a_mistake_in_a_flag_is_found_before_torch_is_imported(repository):
+    command = [sys.executable, "-X", "importtime", "-m", "hint_grpo.training.probe", "--loss_type", "foo"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    imported = {line.split("|")[-1].strip() for line in lines if line.startswith("import time:")}
+    assert done.returncode == 2
+    assert [line for line in lines if not line.startswith("import time:")][0].startswith("error: --loss_type foo")
+    assert not {"torch", "transformers", "trl", "accelerate"} & imported
 
 
 def test_probe_of_the_toy_model(world, tmp_path, capsys):

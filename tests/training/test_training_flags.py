@@ -1,4 +1,4 @@
-"""The command line: published flags mean what they say, and mistakes get one line with the cure."""
+"""The command line: published flags mean what they say, and a mistake gets one line with the fix."""
 
 import subprocess
 import sys
@@ -129,7 +129,7 @@ def test_processes_of_this_node_by_launcher(monkeypatch):
     assert num_local_processes() == 2
 
 
-def test_who_says_an_error(monkeypatch, capsys):
+def test_which_rank_prints_an_error(monkeypatch, capsys):
     def said(rank: int, local_rank: int, error: Exception) -> str:
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("LOCAL_RANK", str(local_rank))
@@ -142,7 +142,7 @@ def test_who_says_an_error(monkeypatch, capsys):
         return capsys.readouterr().err
 
     assert said(0, 0, UserError("a\nb")) == "error: a b\n"
-    assert said(3, 3, UserError("a")) == ""  # rank 0 says it
+    assert said(3, 3, UserError("a")) == ""  # rank 0 prints it
     assert said(8, 0, UserError("a")) == "error (rank 8): a\n"  # another node may lack what the first one has
     assert said(3, 3, RankError("a")) == "error (rank 3): a\n"
 
