@@ -85,7 +85,7 @@ def test_a_mistake_in_a_flag_is_found_before_torch_is_imported(repository):
     lines = done.stderr.splitlines()
     imported = {line.split("|")[-1].strip() for line in lines if line.startswith("import time:")}
     assert done.returncode == 2
-    assert [line for line in lines if not line.startswith("import time:")][0].startswith("error: --loss_type foo")
+    assert next(line for line in lines if not line.startswith("import time:")).startswith("error: --loss_type foo")
     assert not {"torch", "transformers", "trl", "accelerate"} & imported
 
 
