@@ -8,12 +8,16 @@ presets         --preset, and train_config.yaml, the record of a run's flags
 command_line    flags and YAML file -> checks -> the dataclasses of `config`
 config          the configuration: ScriptArguments and HintGRPOConfig, one field per flag
 
-run             the stages of train_model.py, from the processor and the data to the last weights
+main            the command: its stages in order, as train_model.py and hint-grpo-train run them
+run             the stages, from the processor and the data to the last weights
 trainer         HintGRPOTrainer: TRL's GRPOTrainer with hinted rollouts
+batch           RolloutBatch: what is known about one batch, from sampling to the ledger
+trl_interface   the private interface of TRL's trainer that `trainer` relies on
 ledger          the hint ledger, one record per prompt and step, and the metrics computed from it
 monitoring      stage times, the watchdog, checks that stop a broken run, stopping on a signal
 callbacks       what happens around the steps: clean start, log, progress bar
-checkpoints     atomic checkpoints, and which of them a run may resume from
+resumable       ResumableTrainer, the base of `trainer`: writes and loads the checkpoints
+checkpoints     the files of atomic checkpoints, and which of them a run may resume from
 
 model_card      README.md beside the weights
 plots           data utilisation and text bias over training steps
