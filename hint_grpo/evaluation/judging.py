@@ -19,7 +19,7 @@ from hint_grpo.machine.files import replace_file
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.scoring.choices import last_yes_or_no, letters_given, letters_led_to, yes_or_no
 from hint_grpo.scoring.option_letters import is_option, texts_by_letter
-from hint_grpo.scoring.reading import MAX_CHARACTERS, read
+from hint_grpo.scoring.single_value import MAX_CHARACTERS, read_single_value
 
 _TAG = re.compile(r"</?(?:think|answer)\s*>", re.IGNORECASE)
 _BRACKETED = re.compile(r"\(([A-Z])\)")
@@ -101,7 +101,7 @@ def _rounds_to(completion: str, gold: str, precision: int | None) -> bool:
     answer = extract_answer(completion) if precision is not None else None
     if answer is None or precision is None:
         return False
-    said, wanted = read(answer), read(gold)
+    said, wanted = read_single_value(answer), read_single_value(gold)
     if said is None or wanted is None or said.value.number is None or wanted.value.number is None:
         return False
     return abs(said.value.number - wanted.value.number) <= Fraction(1, 2 * 10**precision)

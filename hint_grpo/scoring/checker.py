@@ -1,15 +1,16 @@
-"""The answer checker: one function decides the reward, the hint level and every number of a table.
+"""The answer checker: `score` decides the reward, the hint level and every accuracy. `scoring/__init__.py` shows the path.
 
-`strict`  only the last closed `<answer>` counts; it is read as a person would read it, and math_verify compares the
-          value.
-`paper`   math_verify over the whole completion, as the paper's numbers were made: a value that stands elsewhere in the
-          completion counts too, and of a ground truth such as 2√{3} only the 2 is looked at.
-`released` the reward of the authors' released training code (`released.py`): math_verify over the whole completion,
-          with the completion first, then equality of the text in `<answer>`.
-`released_evaluation`   their evaluation: `paper` with the completion first.
+Its protocols:
 
-Comparisons run in worker processes (`pool.py`), so they are bounded in time and memory on any thread and in any
-process. Plain numbers are compared here: with the workers' result, but without the trip.
+`strict`    only the last closed `<answer>` counts. It is read as a person would read it, and the values are compared.
+`paper`     math_verify over the whole completion, as for the paper's numbers: a value anywhere in the completion counts,
+            and of a ground truth such as 2√{3} only the 2 is compared.
+`released`  the reward of the authors' released training code (see the section below): math_verify over the whole
+            completion, with the completion as first argument, then equality of the text in `<answer>`.
+`released_evaluation`  their evaluation: `released` without the equality of texts.
+
+Comparisons run in worker processes (`pool.py`), so they are limited in time and memory in any thread of any process.
+Plain numbers are compared here, with the same result and without the cost of a request.
 """
 
 import json
@@ -23,60 +24,35 @@ from hint_grpo.machine.errors import UserError
 from hint_grpo.scoring import pool
 from hint_grpo.scoring.answer_tags import extract_answer
 from hint_grpo.scoring.choices import letters_given, yes_or_no
+from hint_grpo.scoring.expressions import NO_SYMBOLS, Value
+from hint_grpo.scoring.formulas import RELATION, possible_equalities, stated_formula, symbols_of
 from hint_grpo.scoring.markup import plain_markup
 from hint_grpo.scoring.option_letters import gold_letter
 from hint_grpo.scoring.pool import count
-from hint_grpo.scoring.reading import MAX_CHARACTERS, Link, Reading, decimals, read, rounds_to
-from hint_grpo.scoring.several import RELATION, Several, equations, formula_in, pairs, read_several, symbols_of
-from hint_grpo.scoring.units import conversion
-from hint_grpo.scoring.values import NO_SYMBOLS, Value
-
-# ----------------------------------------------------------------------------------------------------
-# What the authors' released code counts as right, in training (`--scorer released`).
-#
-#     accuracy   1 if math_verify finds verify(parse(completion), parse(solution)); else 1 if the text in the completion's
-#                first <answer> equals the solution's; else 0
-#     format     1 if the completion alone is <think>..</think>, then <answer>..</answer>. A turn is begun with `<think>`
-#                outside of the completion, so only a second `<think>` earns it.
-#
-# Their evaluation gives the first half of `accuracy`. The paper's protocol (`checker.py`) asks verify in the other order.
-# math_verify itself runs in the checker's workers; the text work here is theirs to the letter, quirks included.
-
-_FIRST_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_FORMAT = re.compile(r"<think>.*</think>\s*<answer>.*</answer>", re.DOTALL)
-
-
-def same_answer_text(completion: str, solution: str) -> bool:
-    """Whether both say the same, character by character, in their first `<answer>` (or, without one, in all)."""
-    return _answer_text(completion) == _answer_text(solution)
-
-
-def has_released_format(completion: str) -> bool:
-    """Whether the completion alone, without the begun `<think>`, has both blocks; it may hold anything inside them."""
-    return _FORMAT.fullmatch(completion) is not None
-
-
-def _answer_text(text: str) -> str:
-    found = _FIRST_ANSWER.search(text)
-    return (found[1] if found else text).strip()
-
+from hint_grpo.scoring.several_values import SeveralValues, paired_values, read_several_values
+from hint_grpo.scoring.single_value import MAX_CHARACTERS, Link, Reading, decimals, read_single_value, rounds_to
+from hint_grpo.scoring.units import conversion_factor
 
 PROTOCOLS = ("strict", "paper", "released", "released_evaluation")
 
-# Far beyond any completion; bounds what travels to a worker.
+# Far longer than any completion; limits what is sent to a worker.
 _MAX_TEXT = 1_000_000
-# Numbers this short are exact in sympy's floats; longer ones go to a worker.
+# Numbers this short are exact in sympy's floats; longer ones are compared by a worker.
 _SHORT = 12
 # math_verify rounds decimals to six places before it compares them; a larger difference survives the rounding.
 _SURELY_DIFFERENT = Fraction(2, 10**6)
-_CLOSE = Fraction(1, 100)
+_CLOSE = Fraction(1, 100)  # how far apart the links of a chain may be after ≈, relative to the larger one
 
 
 def score(completion: str, gold: str, protocol: str = "strict") -> float:
-    """1.0 where the completion's answer equals the ground truth, else 0.0. No input makes it raise.
+    """1.0 if the completion's answer equals the ground truth, else 0.0. Never raises because of the texts.
 
-    `completion` is what the model wrote: with its `<think>`, or behind a begun one. A comparison that exceeds its time
-    or memory scores 0.0 and is counted in `stats()`.
+    `completion` is what the model wrote, with its `<think>` or without it. A comparison that exceeds its limits on time
+    or memory scores 0.0 and is counted in `stats()`. Raises UserError for an unknown protocol, and RankError if no worker
+    process can start.
+
+        score("so 65.</think><answer>65 degrees</answer>", "65°")             1.0
+        score("so it is 65.</think><answer>about right</answer>", "65°")      0.0, but 1.0 with protocol="paper"
     """
     check_protocol(protocol)
     count("scored")
@@ -85,40 +61,81 @@ def score(completion: str, gold: str, protocol: str = "strict") -> float:
         count("oversized")
         return 0.0
     try:
-        right = _strict(completion, gold) if protocol == "strict" else _whole(completion, gold, protocol)
+        if protocol == "strict":
+            right = _answer_is_right(completion, gold)
+        else:
+            right = _completion_is_right(completion, gold, protocol)
     except pool.WorkerFailure as failure:
         count(failure.kind)
         right = False
-    return float(right or (protocol == "released" and same_answer_text(completion, gold)))
+    return float(right or (protocol == "released" and _same_answer_text(completion, gold)))
+
+
+def check_protocol(protocol: str) -> None:
+    """Raises UserError if `protocol` is not one of `PROTOCOLS`."""
+    if protocol not in PROTOCOLS:
+        raise UserError(f"unknown scoring protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
 
 
 def is_latex(text: str) -> bool:
-    """Whether math_verify reads LaTeX mathematics in a text; False, and counted, where it fails or takes too long."""
+    """Whether math_verify finds LaTeX mathematics in a text; False, and counted, if it fails or times out."""
     try:
-        return _verdict(json.dumps({"latex": text}))
+        return _worker_verdict(json.dumps({"latex": text}))
     except pool.WorkerFailure as failure:
         count(failure.kind)
         return False
 
 
-def check_protocol(protocol: str) -> None:
-    """UserError where `protocol` is not one of `PROTOCOLS`."""
-    if protocol not in PROTOCOLS:
-        raise UserError(f"unknown scoring protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
-
-
-def _whole(completion: str, gold: str, protocol: str) -> bool:
-    request = {"completion": completion, "gold": gold, "completion_first": protocol != "paper"}
-    return _verdict(json.dumps(request))
-
-
-@lru_cache(maxsize=1024)  # the completions of a group repeat each other; failures are exceptions and are not kept
-def _verdict(request: str) -> bool:
+@lru_cache(maxsize=1024)  # completions of a group repeat each other; failures are exceptions and are not cached
+def _worker_verdict(request: str) -> bool:
+    """The verdict of a worker on a request in JSON; `symbolic.py` lists the kinds. WorkerFailure if there is none."""
     count("compared")
-    return pool.ask(json.loads(request))
+    return pool.request_verdict(json.loads(request))
 
 
-def _strict(completion: str, gold: str) -> bool:
+# ----------------------------------------------------------------------------------------------------
+# `paper` and `released`: the whole completion
+#
+# The authors' released training code (`--scorer released`) gives two rewards:
+#
+#     accuracy   1 if math_verify finds verify(parse(completion), parse(solution)); else 1 if the text in the completion's
+#                first <answer> equals the solution's; else 0
+#     format     1 if the completion alone is <think>..</think>, then <answer>..</answer>. Their prompt begins the turn
+#                with `<think>`, so only a completion with a second `<think>` earns it.
+#
+# Their evaluation uses the first half of `accuracy`. The paper's protocol calls verify with the ground truth first.
+# The text functions reproduce their code exactly, quirks included.
+
+_FIRST_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_RELEASED_FORMAT = re.compile(r"<think>.*</think>\s*<answer>.*</answer>", re.DOTALL)
+
+
+def _completion_is_right(completion: str, gold: str, protocol: str) -> bool:
+    request = {"completion": completion, "gold": gold, "completion_first": protocol != "paper"}
+    return _worker_verdict(json.dumps(request))
+
+
+def has_released_format(completion: str) -> bool:
+    """Whether the completion alone, without the `<think>` of the prompt, has both blocks; any text may stand in them."""
+    return _RELEASED_FORMAT.fullmatch(completion) is not None
+
+
+def _same_answer_text(completion: str, solution: str) -> bool:
+    """Whether the texts in the first `<answer>` of both are identical; without an `<answer>`, the whole text counts."""
+    return _first_answer_text(completion) == _first_answer_text(solution)
+
+
+def _first_answer_text(text: str) -> str:
+    found = _FIRST_ANSWER.search(text)
+    return (found[1] if found else text).strip()
+
+
+# ----------------------------------------------------------------------------------------------------
+# `strict`: the text of the answer
+
+
+def _answer_is_right(completion: str, gold: str) -> bool:
+    """Whether the last closed `<answer>` gives the ground truth. What is compared depends on the ground truth."""
     answer = extract_answer(completion)
     if answer is None or not gold.strip():
         return False
@@ -127,10 +144,12 @@ def _strict(completion: str, gold: str) -> bool:
     if len(answer) > MAX_CHARACTERS:
         count("oversized")
         return False
-    gold_reading, answer_reading = read(gold), read(answer)
+    gold_reading, answer_reading = read_single_value(gold), read_single_value(answer)
     if gold_reading is None:
+        # An option letter, yes or no, other words, several values or a formula.
         return _same_words(answer, gold) or (_option(gold) is None and _same_formula(answer, gold))
     if answer_reading is None:
+        # "B" for the ground truth "B. 65°"
         return _same_option(answer, gold)
     return _same_value(answer_reading, gold_reading)
 
@@ -139,13 +158,17 @@ def _same_text(answer: str, gold: str) -> bool:
     return answer.casefold().split() == gold.casefold().split()
 
 
+# ----------------------------------------------------------------------------------------------------
+# Ground truths that are one value
+
+
 def _same_value(answer: Reading, gold: Reading) -> bool:
-    """Whether the answer's value, or an earlier link of its chain, is the ground truth's (or one of its chain's)."""
-    undecided: list[dict[str, Any]] = []
+    """Whether the answer's value, or an earlier link of its chain, equals the ground truth (or a link of its chain)."""
+    undecided: list[dict[str, Any]] = []  # comparisons for the worker
     chain = (*answer.earlier, Link(answer.value, nearly=False))
     for i, link in enumerate(chain):
-        # Only a link that the chain truly continues counts: "64 = 65" does not answer 64.
-        conditions = _continuations(chain[i:])
+        # An earlier link counts only if the chain is true: "64 = 65" does not answer 64.
+        conditions = _conditions_of_chain(chain[i:])
         if conditions is None:
             continue
         for wanted in (gold.value, *(earlier.value for earlier in gold.earlier)):
@@ -155,19 +178,20 @@ def _same_value(answer: Reading, gold: Reading) -> bool:
             if comparison["known"] is True and not conditions:
                 return True
             undecided.append({"equal": comparison["equal"], "continued": conditions})
-    return bool(undecided) and _verdict(json.dumps({"any": undecided}))
+    return bool(undecided) and _worker_verdict(json.dumps({"any": undecided}))
 
 
-def _continuations(chain: tuple[Link, ...]) -> list[dict[str, Any]] | None:
-    """What a worker must decide before the first link counts: that each is the next one, rounded, or nearly where ≈ says so.
+def _conditions_of_chain(chain: tuple[Link, ...]) -> list[dict[str, Any]] | None:
+    """What a worker must confirm before the first link of a chain counts; None if the chain is known to be wrong.
 
-    None where a link is known not to be continued. Behind ≈ the last link too must be within 1 % of the first.
+    Each link must be the next one, rounded, or within 1 % of it if ≈ stands between them. A chain of three or more must
+    also end within 1 % of its first link, or with it rounded.
     """
     undecided: list[dict[str, Any]] = []
-    pairs = [(one.value, other.value, one.nearly) for one, other in pairwise(chain)]
+    steps = [(link.value, following.value, link.nearly) for link, following in pairwise(chain)]
     if len(chain) > 2:
-        pairs.append((chain[0].value, chain[-1].value, True))
-    for first, second, nearly in pairs:
+        steps.append((chain[0].value, chain[-1].value, True))
+    for first, second, nearly in steps:
         if len(first.parts) > 1 or len(second.parts) > 1:
             return None
         continued = rounds_to(first, second)
@@ -180,8 +204,11 @@ def _continuations(chain: tuple[Link, ...]) -> list[dict[str, Any]] | None:
 
 
 def _comparison(answer: Value, gold: Value) -> dict[str, Any] | None:
-    """The request that compares two values, with the result where it is `known`; None where they cannot be equal."""
-    factor = conversion(answer.unit, gold.unit)
+    """A comparison for the worker, with its result as `known` if it needs none; None if the two cannot be equal.
+
+    65 degrees and 65: {"equal": [("65", "65")], "known": True}. 2√3 and √12: `known` is None. 3 cm and 3 s: None.
+    """
+    factor = conversion_factor(answer.unit, gold.unit)
     if factor is None or len(answer.parts) != len(gold.parts):
         return None
     parts = answer.parts
@@ -205,6 +232,10 @@ def _numbers_close(first: Value, second: Value) -> bool:
     return abs(first.number - second.number) <= _CLOSE * max(abs(first.number), abs(second.number))
 
 
+# ----------------------------------------------------------------------------------------------------
+# Ground truths that are words: an option letter, yes or no, a name
+
+
 def _option(gold: str) -> str | None:
     return gold_letter(plain_markup(gold[:MAX_CHARACTERS]))
 
@@ -215,7 +246,6 @@ def _same_option(answer: str, gold: str) -> bool:
 
 
 def _same_words(answer: str, gold: str) -> bool:
-    """For ground truths that hold no value: an option letter, yes or no, a name."""
     if _option(gold) is not None:
         return _same_option(answer, gold)
     words = _words(gold)
@@ -225,54 +255,62 @@ def _same_words(answer: str, gold: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    """Words, signs, and the brackets of points and intervals."""
+    """Words, signs, and the brackets of points and intervals: "The answer is (0, x]" gives ["(", "0", "x", "]"]."""
     text = re.sub(r"(?i)^.*\banswer\s*(?:is|:)\s*", "", plain_markup(text[:MAX_CHARACTERS]))
     signs = r"[-+*/=<>≤≥≠^()\[\]]" if re.search(r"[0-9].*,|,.*[0-9]", text) else r"[-+*/=<>≤≥≠^]"
     return [word for word in re.findall(rf"[^\W_]+|{signs}", text.casefold()) if word != "the"]
+
+
+# ----------------------------------------------------------------------------------------------------
+# Ground truths with variables, several values or intervals
 
 
 _MATHEMATICAL = re.compile(r"[-0-9=<>≤≥≠+*/^√\\]")
 
 
 def _same_formula(answer: str, gold: str) -> bool:
-    """For ground truths with variables, several values or intervals."""
     plain = plain_markup(gold[:MAX_CHARACTERS])
     if len(gold) > MAX_CHARACTERS or not _MATHEMATICAL.search(plain):
         return False
     symbols = symbols_of(gold)
+    # Several values, a point or an interval; letters are words first and variables only if that fails.
     for letters in (NO_SYMBOLS, symbols):
-        if several := read_several(gold, letters):
-            found = read_several(answer, letters)
-            return found is not None and _same_several(found, several)
-    reading = None if RELATION.search(plain) else read(gold, symbols)
-    if reading is not None:
-        said = read(answer, symbols)
-        return said is not None and _same_value(said, reading)
-    formula = formula_in(answer, symbols)
-    wanted = equations(plain, formula) if formula else []
-    return bool(wanted) and _verdict(json.dumps({"any": [{"equal": pair} for pair in wanted]}))
+        if several := read_several_values(gold, letters):
+            answer_values = read_several_values(answer, letters)
+            return answer_values is not None and _same_values(answer_values, several)
+    # One value with variables: "2a", "90°-α".
+    gold_reading = None if RELATION.search(plain) else read_single_value(gold, symbols)
+    if gold_reading is not None:
+        answer_reading = read_single_value(answer, symbols)
+        return answer_reading is not None and _same_value(answer_reading, gold_reading)
+    # An equation or an inequality.
+    formula = stated_formula(answer, symbols)
+    ways = possible_equalities(plain, formula) if formula else []
+    return bool(ways) and _worker_verdict(json.dumps({"any": [{"equal": pairs} for pairs in ways]}))
 
 
-def _same_several(answer: Several, gold: Several) -> bool:
-    matched = pairs(gold, answer)
-    if matched is None:
+def _same_values(answer: SeveralValues, gold: SeveralValues) -> bool:
+    pairs = paired_values(gold, answer)
+    if pairs is None:
         return False
-    if matched:
-        return _all_equal([_comparison(said, wanted) for wanted, said in matched])
-    rows = [[_known_or_asked(_comparison(said, wanted)) for said in answer.values] for wanted in gold.values]
-    return all(any(cell is not False for cell in row) for row in rows) and _verdict(json.dumps({"match": rows}))
+    if pairs:
+        return _all_equal([_comparison(answer_value, gold_value) for gold_value, answer_value in pairs])
+    # In any order: a row per value of the ground truth, a column per value of the answer.
+    rows = [[_cell(_comparison(column, row)) for column in answer.values] for row in gold.values]
+    return all(any(cell is not False for cell in row) for row in rows) and _worker_verdict(json.dumps({"match": rows}))
 
 
 def _all_equal(comparisons: list[dict[str, Any] | None]) -> bool:
-    asked: list[list[str]] = []
+    undecided: list[list[str]] = []
     for comparison in comparisons:
         if comparison is None or comparison["known"] is False:
             return False
-        asked += [] if comparison["known"] else comparison["equal"]
-    return not asked or _verdict(json.dumps({"any": [{"equal": asked}]}))
+        undecided += [] if comparison["known"] else comparison["equal"]
+    return not undecided or _worker_verdict(json.dumps({"any": [{"equal": undecided}]}))
 
 
-def _known_or_asked(comparison: dict[str, Any] | None) -> bool | dict[str, Any]:
+def _cell(comparison: dict[str, Any] | None) -> bool | dict[str, Any]:
+    """The result of a comparison if it is known, else the comparison for the worker."""
     if comparison is None or comparison["known"] is not None:
         return comparison is not None and bool(comparison["known"])
     return {"equal": comparison["equal"]}

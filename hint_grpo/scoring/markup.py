@@ -1,6 +1,9 @@
-"""Markdown, HTML and LaTeX dressing around a value taken off; several ways to write one operation made one.
+"""Removes Markdown, HTML and LaTeX markup from an answer, and writes each operation in one way. The first step of reading.
 
 The result is plain text with a little LaTeX: `\\frac{}{}`, `\\sqrt{}`, `\\pi`, `^{}`, `°`, `%`, `≈`.
+
+    "**\\boxed{2\\sqrt3\\,\\text{cm}}**"   becomes "2\\sqrt{3} cm", apart from spaces; so does "2 square root of 3 cm"
+    "½ × 60º"                          becomes "\\frac{1}{2} * 60°"
 """
 
 import html
@@ -12,15 +15,35 @@ from fractions import Fraction
 from hint_grpo.scoring.units import match_unit
 from hint_grpo.scoring.wording import BOUND_BEFORE, CHANGING_WORD
 
+# Parts of the patterns below
+_GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # in braces, with two more levels of braces inside
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+# HTML entities: "&lt;", "&#60;", "&#x3C;"
+_ENTITY = re.compile(r"&(?:#[0-9]{1,6}|#[xX][0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});")
+
+
+def plain_markup(text: str) -> str:
+    """`text` without its markup; see the module's docstring.
+
+    Some patterns are slow on long texts, so callers cut them at `single_value.MAX_CHARACTERS`.
+    """
+    for _ in range(2):  # &amp;lt; becomes &lt;, then <
+        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+    text = _unwrap(_apply(_MARKUP_RULES, plain_characters(text).strip()))
+    text = _apply(_NOTATION_RULES, _boxed(_apply(_COMMAND_RULES, text)))
+    return _braced_roots(text).replace("π", r"\pi ").strip()
+
+
 # ----------------------------------------------------------------------------------------------------
-# Many ways to write one character become one: full-width forms, dashes, fraction and superscript characters.
+# Characters: full-width forms, dashes, fraction and superscript characters become plain ones
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "λ": "lambda", "μ": "mu",
     "ρ": "rho", "σ": "sigma", "φ": "phi", "ϕ": "phi", "ω": "omega",
 }  # fmt: skip
-_SAME = {
+# The character or word that replaces each character of the string.
+_LOOKALIKES = {
     "-": "−‐‑‒–﹣",
     "*": "×✕⋅∙·•∗",
     "/": "÷∕⁄",
@@ -39,15 +62,15 @@ _SAME = {
     " therefore ": "∴∵⇒→⟹",
     "": "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad`",
 }
-_TABLE = str.maketrans({other: one for one, others in _SAME.items() for other in others})
+_TABLE = str.maketrans({other: one for one, others in _LOOKALIKES.items() for other in others})
 _TABLE |= str.maketrans({letter: f"\\{name} " for letter, name in _GREEK.items()})
 
 
 def plain_characters(text: str) -> str:
-    """`text` with look-alike characters unified; ½ becomes \\frac{1}{2} and ² becomes ^{2}."""
+    r"""`text` with look-alike characters unified; ½ becomes \frac{1}{2} and ² becomes ^{2}."""
     if text.isascii():
         return text.replace("`", "").replace("\r", "\n")
-    # A dash of the long kind is a minus sign only at the very front of a number; elsewhere it parts two clauses.
+    # A long dash is a minus sign only at the start of the text, before a number; elsewhere it separates clauses.
     text = re.sub(r"^\s*[—―]\s*(?=[0-9√π.])", "-", text)
     text = re.sub(r"[—―]+", ";", text)
     text = re.sub(r"(?<=[0-9)}])⁰(?![⁰¹²³⁴⁵⁶⁷⁸⁹])", "°", text)  # 60⁰ is how a keyboard without ° writes degrees
@@ -56,6 +79,7 @@ def plain_characters(text: str) -> str:
 
 
 def _plain(char: str) -> str:
+    """One character: spaces and digits of all scripts, fractions, full-width forms."""
     if char.isascii():
         return char
     if unicodedata.category(char) == "Zs":
@@ -66,96 +90,12 @@ def _plain(char: str) -> str:
     if "⁄" in compatible:
         above, _, below = compatible.partition("⁄")
         return rf"\frac{{{above}}}{{{below}}}" if below else char
-    # Full-width and mathematical-alphabet forms of one character; longer expansions (㎝ is cm) hold units.
+    # Full-width and mathematical-alphabet forms of a character; ㎝ becomes cm.
     return compatible.translate(_TABLE)
 
 
 # ----------------------------------------------------------------------------------------------------
-# Numbers in words as digits: "thirty-five" is 35, "two thirds" is \frac{2}{3}, "negative six" is -6.
-#
-# Words that form no number together ("five six", "hundreds") stay as they are, or are taken one by one.
-
-_SMALL = {
-    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
-    "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18,
-    "nineteen": 19,
-}  # fmt: skip
-_TENS = {
-    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
-}  # fmt: skip
-_SCALES = {"thousand": 1_000, "million": 1_000_000}
-_PARTS = {
-    "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
-    "ninth": 9, "tenth": 10,
-}  # fmt: skip
-_WORD = "|".join([*_SMALL, *_TENS, "hundred", *_SCALES])
-_WORDED_NUMBER = re.compile(
-    rf"(?P<sign>\bnegative\s+)?\b(?P<number>(?:an?\s+(?=hundred|thousand|million))?(?:{_WORD})"
-    rf"(?:(?:[\s-]+|\s+and\s+)(?:{_WORD}))*)\b(?:[\s-]+(?P<part>{'|'.join(_PARTS)})s?\b)?",
-    re.IGNORECASE,
-)
-# "One" counts at the front, behind a verb or a number, and behind words such as "only"; elsewhere it stands for a noun.
-_BEFORE_ONE = (
-    "is|are|was|were|be|s|equals?|only|exactly|just|about|approximately|roughly|has|have|contains?|leaves?|leaving|see|gets?"
-    f"|got|gives?|count|counted|found|find|remains?|to|and|or|a|negative|minus|answer|number|{_WORD}"
-)
-_PRONOUN = re.compile(rf"\b(?!(?:{_BEFORE_ONE})\b)([A-Za-z]+\s+)ones?\b|\bone(?=\s+(?:of|another)\b)", re.IGNORECASE)
-_ONE_PART = re.compile(rf"\ban?\s+(?P<part>{'|'.join(_PARTS)})\b(?=\s*(?:[.,;]|$))", re.IGNORECASE)
-
-
-def with_digits(text: str) -> str:
-    """`text`, which holds no digits, with its number words as digits. In "the red one" the word is a pronoun."""
-    text = _PRONOUN.sub(lambda match: f"{match[1] or ''}it", text)
-    text = _ONE_PART.sub(lambda match: rf"\frac{{1}}{{{_PARTS[match['part'].lower()]}}}", text)
-    return _WORDED_NUMBER.sub(_digits, text)
-
-
-def _digits(match: re.Match[str]) -> str:
-    words = [word for word in re.split(r"[\s-]+", match["number"].lower()) if word not in ("a", "an")]
-    value = _value(words)
-    if value is None:  # several numbers, or no number at all
-        return re.sub(r"[A-Za-z]+", lambda word: str(_SMALL.get(word[0].lower(), word[0])), match[0])
-    sign = "-" if match["sign"] else ""
-    if match["part"]:
-        return rf"{sign}\frac{{{value}}}{{{_PARTS[match['part'].lower()]}}}"
-    return f"{sign}{value}"
-
-
-def _value(words: list[str]) -> int | None:
-    """[one, hundred, and, five] -> 105; None where the words do not form one number."""
-    total, current, before = 0, 0, ""
-    for word in words:
-        if word == "and":
-            if before not in ("hundred", "scale"):
-                return None
-            continue
-        if word in _SMALL:
-            if before == "small" or (before == "tens" and not 1 <= _SMALL[word] <= 9):
-                return None
-            current, before = current + _SMALL[word], "small"
-        elif word in _TENS:
-            if before in ("small", "tens"):
-                return None
-            current, before = current + _TENS[word], "tens"
-        elif word == "hundred":
-            if before not in ("", "scale", "small") or current > 9:
-                return None
-            current, before = 100 * (current or 1), "hundred"
-        else:
-            if before == "scale":
-                return None
-            total, current, before = total + (current or 1) * _SCALES[word], 0, "scale"
-    return total + current
-
-
-_GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # braces, two levels deep inside
-_NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-_TEXT_COMMANDS = (
-    "text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf|mathbb|mathnormal|operatorname|mbox|hbox"
-    "|rm|bf|bm|boldsymbol|emph|underline|phantom|ensuremath|mathord|unit|si|color|overline|widehat|overarc"
-)
-_BOX = re.compile(r"\\f?box(?:ed)?\s*" + _GROUP)
-_ENTITY = re.compile(r"&(?:#[0-9]{1,6}|#[xX][0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});")
+# Rules: regular expressions and their replacements, applied in this order
 
 Replacement = str | Callable[[re.Match[str]], str]
 
@@ -165,32 +105,37 @@ def _rules(*rules: tuple[str, Replacement]) -> list[tuple[re.Pattern[str], Repla
 
 
 def _exact(number: str) -> str:
-    """The decimals of an exponent as a fraction: sympy does not see that 13^0.5 is a root."""
+    r"""0.5 as \frac{1}{2}, for exponents: sympy does not recognise 13^0.5 as a root."""
     value = Fraction(number)
     return number if value.denominator == 1 else rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
-_DRESSING = _rules(
+# Markup around the value.
+_MARKUP_RULES = _rules(
     (r"\\\\(?=[A-Za-z(\[\])])", r"\\"),  # backslashes doubled by JSON
     (r"<br\s*/?>", "\n"),
     (r"<sup>\s*([0-9]+)\s*</sup>", r"^{\1}"),
     (r"</?(?:b|i|u|p|em|strong|span|div|code|box|sub|math|answer|think)\b[^<>]{0,80}>", " "),
-    (r"\*\*(.+?)\*\*", r"\1"),
+    (r"\*\*(.+?)\*\*", r"\1"),  # **65**
     (r"__(.+?)__", r"\1"),
-    (r"^\s*(?:#{1,6}|\*|\+)\s+", ""),
+    (r"^\s*(?:#{1,6}|\*|\+)\s+", ""),  # headings and list items
     (r"^\s*\*\s*(?=\S.*\*$)|\*\s*$", ""),  # *65*
-    (r"(?<=[0-9])(?:\\,|\\ |\{,\}|\\!)(?=[0-9]{3}(?![0-9]))", ","),
-    (r"\\[()\[\]]|\$|\\\$", " "),
+    (r"(?<=[0-9])(?:\\,|\\ |\{,\}|\\!)(?=[0-9]{3}(?![0-9]))", ","),  # 1\,500
+    (r"\\[()\[\]]|\$|\\\$", " "),  # $65$ and \(65\)
 )
-_COMMANDS = _rules(
+# LaTeX commands and ASCII signs, each as one character; a relation other than "=" must stay recognisable.
+_COMMAND_RULES = _rules(
+    # Relations: <=, !=, ==, \neq; the arrow <=> separates clauses.
     (r"<=+>|<-+>|\\(?:iff|leftrightarrow|Leftrightarrow)(?![A-Za-z])", " therefore "),
     (r"<=|=<", "≤"),
     (r">=", "≥"),
     (r"!==?|=/=|/=|<>|=\\=|\\not\s*=|\\neq?(?![A-Za-z])", "≠"),
     (r"={2,3}", "="),
+    # Sizes and spaces: \left( x \right), 5\,cm, 5~cm.
     (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits|mathstrut)(?![A-Za-z])", ""),
     (r"\\(?:[,;:!> ]|q?quad(?![A-Za-z])|hspace\*?\{[^{}]*\}|hfill|newline|nobreak|space(?![A-Za-z]))|~", " "),
     (r"\\\\", "\n"),
+    # Operations: \dfrac, \times, \div, \approx, \implies, \colon, \pi.
     (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
     (r"\\(?:times|cdot|ast|bullet)(?![A-Za-z])", "*"),
     (r"\\div(?![A-Za-z])", "/"),
@@ -198,40 +143,49 @@ _COMMANDS = _rules(
     (r"\\(?:implies|Rightarrow|Longrightarrow|rightarrow|to|therefore|because)(?![A-Za-z])|[-=]+>", " therefore "),
     (r"\\(?:colon|ratio)(?![A-Za-z])", ":"),
     (r"\\(?:pi|Pi|varpi)(?![A-Za-z])", "π"),
+    # \frac12, \frac{1}2 and \frac1{2} become \frac{1}{2}.
     (r"\\frac\s*([0-9π]|(?<=\s)[A-Za-z])\s*(?=[{0-9A-Za-zπ])", r"\\frac{\1}"),
     (rf"\\frac\s*{_GROUP}\s*([0-9π]|(?<=\s)[A-Za-z])", r"\\frac{\1}{\2}"),
+    # Absolute values: \abs{x}, \lvert x \rvert.
     (rf"\\abs\s*{_GROUP}", r"|\1|"),
     (r"\\(?:[lr]?vert|mid)(?![A-Za-z])", "|"),
+    # Degrees and primes: 65^\circ, 65^{\circ}, 65^o, A^\prime.
     (r"\\(?:circ|degrees?|textdegree)(?![A-Za-z])", "°"),
     (r"\\prime(?![A-Za-z])", "'"),
     (r"\^\s*(?:\{\s*'\s*\}|')", "'"),
     (r"\^\s*(?:\{\s*(?:°|o)\s*\}|°|o(?![A-Za-z]))", "°"),
+    # Figures: \angle A, \triangle ABC, \odot O.
     (r"\\(?:measured)?angle(?![A-Za-z])", " angle "),
     (r"\\(?:triangle|Delta)(?![A-Za-z])", " triangle "),
     (r"\\odot(?![A-Za-z])", " circle "),
+    # Relations: \leq, \geqslant, \lt, \pm.
     (r"\\(?:leq?|leqq|leqslant)(?![A-Za-z])", "≤"),
     (r"\\(?:geq?|geqq|geqslant)(?![A-Za-z])", "≥"),
     (r"\\(?:lt|ll)(?![A-Za-z])", "<"),
     (r"\\(?:gt|gg)(?![A-Za-z])", ">"),
     (r"\\pm(?![A-Za-z])", "±"),
+    # Escapes and empty braces: \%, {}.
     (r"\\([%&#_{}])|\{\s*\}", r"\1"),
 )
-_WORDS = _rules(
+# Notations of numbers and operations: words for signs, powers, degrees, thousands, mixed numbers.
+_NOTATION_RULES = _rules(
+    # Words for signs: "square root of 3", "pi", "negative 8", "5 percent".
     (r"(?i)\\sqrt(?![A-Za-z])|(?<![A-Za-z\\])(?:square\s+root\s+of|sqrt|root)(?![A-Za-z])|根号", "√"),
     (r"(?i)(?<![A-Za-z\\])pi(?![A-Za-z])", "π"),
     (r"(?i)(?<![A-Za-z])negative\s+(?=[0-9.√π(\\])|负(?=[0-9.√π(\\])", "-"),
     (r"(?i)\s*(?:\bpercent(?:age)?\b|\bper\s+cent\b|\bpct\b)", "%"),
+    # 2**10, 4 x 5, 1.2e3
     (r"(?<![A-Za-z*])\*\*(?=[-0-9({])", "^"),
     (r"(?<=[0-9)}π])\s*[xX]\s*(?=[0-9√])|(?<=[0-9)}π])\s+[xX]\s+(?=π|\(|\\(?!text))", "*"),
     (rf"({_NUMBER})[eE]([+-]?[0-9]+)(?![0-9A-Za-z.])", r"\1*10^{\2}"),
-    (rf"\^\s*(-?{_NUMBER})", lambda m: f"^{{{_exact(m[1])}}}"),  # to LaTeX 2^10 is 2^{1}0
+    (rf"\^\s*(-?{_NUMBER})", lambda m: f"^{{{_exact(m[1])}}}"),  # LaTeX reads 2^10 as 2^{1}0
     # 65°30'15" is one angle; a minute is 1/60 of a degree.
     (rf"""({_NUMBER})\s*°\s*({_NUMBER})\s*'\s*({_NUMBER})\s*["']+""", r"(\1+\\frac{\2}{60}+\\frac{\3}{3600})°"),
     (rf"({_NUMBER})\s*°\s*({_NUMBER})\s*'", r"(\1+\\frac{\2}{60})°"),
-    # In "tan 60°" the degrees belong to the argument and not to the value; latex2sympy reads radians.
+    # In "tan 60°" the degrees belong to the argument, not to the value; latex2sympy expects radians.
     (rf"(?<![A-Za-z])\\?(sin|cos|tan|cot)\s*[({{]?\s*({_NUMBER})\s*°\s*[)}}]?", r"\\\1(\\frac{\2*π}{180})"),
     (r"(?<![\\A-Za-z])(sin|cos|tan|cot)\s*(?=[({])", r"\\\1"),
-    # Thousands: 1,000 and 1 000, but not 1,00 or 12 5.
+    # Thousands: 1,000 and 1 000, but not 1,00 or 12 5. Then "2 and a half".
     (r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])", lambda m: m[0].replace(",", "")),
     (r"(?<![0-9.,])[0-9]{1,3}(?: [0-9]{3})+(?![0-9]|,[0-9]| [0-9])", lambda m: m[0].replace(" ", "")),
     (r"(?i)(?<![0-9.])([0-9]+)\s+and\s+(?:a|one)\s+half\b", r"(\1+\\frac{1}{2})"),
@@ -240,25 +194,39 @@ _WORDS = _rules(
 )
 
 
-def plain_markup(text: str) -> str:
-    """`text` without its dressing. Keep it short: the callers cut at a length no answer reaches."""
-    for _ in range(2):  # &amp;lt; is <
-        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
-    text = _unwrap(_apply(_DRESSING, plain_characters(text).strip()))
-    text = _apply(_WORDS, _boxed(_apply(_COMMANDS, text)))
-    return _braced_roots(text).replace("π", r"\pi ").strip()
-
-
 def _apply(rules: list[tuple[re.Pattern[str], Replacement]], text: str) -> str:
     for pattern, replacement in rules:
         text = pattern.sub(replacement, text)
     return text
 
 
-def _boxed(text: str) -> str:
-    r"""What stands in the boxes, where there are any: a writer boxes the answer. Several boxes stay several values.
+# ----------------------------------------------------------------------------------------------------
+# LaTeX commands around text: \text{ cm}
 
-    What belongs to the boxed value stays with it: a unit (`\boxed{28}\%`), a sign, a bound (`> \boxed{5}`, `not \boxed{5}`).
+_TEXT_COMMANDS = (
+    "text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf|mathbb|mathnormal|operatorname|mbox|hbox"
+    "|rm|bf|bm|boldsymbol|emph|underline|phantom|ensuremath|mathord|unit|si|color|overline|widehat|overarc"
+)
+_TEXT_COMMAND = re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*{_GROUP}")
+
+
+def _unwrap(text: str) -> str:
+    r"""\text{ cm} becomes cm; nested commands too, the outer ones first."""
+    while (unwrapped := _TEXT_COMMAND.sub(r" \1 ", text)) != text:
+        text = unwrapped
+    return text
+
+
+# ----------------------------------------------------------------------------------------------------
+# Boxes: \boxed{65}
+
+_BOX = re.compile(r"\\f?box(?:ed)?\s*" + _GROUP)
+
+
+def _boxed(text: str) -> str:
+    r"""The contents of the boxes if there are any, since the box marks the answer; several boxes stay several values.
+
+    What changes the boxed value is kept: a unit (`\boxed{28}\%`), an operator, a bound (`> \boxed{5}`, `not \boxed{5}`).
     """
     boxes = list(_BOX.finditer(text))
     if not boxes:
@@ -266,19 +234,22 @@ def _boxed(text: str) -> str:
     parts = []
     for i, box in enumerate(boxes):
         before = text[boxes[i - 1].end() if i else 0 : box.start()]
-        behind = text[box.end() : boxes[i + 1].start() if i + 1 < len(boxes) else len(text)]
-        parts.append(_belonging_before(before) + _boxed(box[1]) + _belonging_behind(behind))
+        after = text[box.end() : boxes[i + 1].start() if i + 1 < len(boxes) else len(text)]
+        parts.append(_kept_before(before) + _boxed(box[1]) + _kept_after(after))
     return ", ".join(dict.fromkeys(parts))
 
 
+# What separates the boxed value's link from the text before it: the "=" of "x = \boxed{65}".
 _LINK_END = re.compile(r"[=≈:;,\n]|\b(?:is|are|was|equals?)\b", re.IGNORECASE)
+# Before the box: "2*", "> ", "√"; and not the hyphen of "side-".
 _OPERATOR_BEFORE = re.compile(r"(?:(?:^|[^A-Za-z\s])\s*[-+]|[*/^<>≤≥≠±√|]|\\[A-Za-z]+|[0-9])\s*[({]?\s*$")
-_OPERATOR_BEHIND = re.compile(r"[ \t]*(?:[-+*/^!<>≤≥±√|\\]|or\b|to\b|[0-9])")
-_SIGN_BEHIND = re.compile(r"\s*(?:[%°]|per\s?cent\b)")
+# After the box: "/2", "or 6".
+_OPERATOR_AFTER = re.compile(r"[ \t]*(?:[-+*/^!<>≤≥±√|\\]|or\b|to\b|[0-9])")
+_SIGN_AFTER = re.compile(r"\s*(?:[%°]|per\s?cent\b)")
 
 
-def _belonging_before(text: str) -> str:
-    """The start of the boxed value's link, where it changes the value."""
+def _kept_before(text: str) -> str:
+    """The text before a box, from the last "=" or comma, if it changes the value; else nothing."""
     clause = _LINK_END.split(text)[-1]
     changes = (
         _OPERATOR_BEFORE.search(clause)
@@ -288,32 +259,26 @@ def _belonging_before(text: str) -> str:
     return clause if changes else ""
 
 
-def _belonging_behind(text: str) -> str:
-    """The unit or the operator behind the box."""
-    if sign := _SIGN_BEHIND.match(text):
+def _kept_after(text: str) -> str:
+    """The unit after a box, or an operator and what follows it up to the end of the clause; else nothing."""
+    if sign := _SIGN_AFTER.match(text):
         return sign[0]
     start = len(text) - len(text.lstrip())
     if unit := match_unit(text, start):
         return " " + text[start : unit[1]]
-    operation = re.match(r"[^,;.\n]*", text) if _OPERATOR_BEHIND.match(text) else None
+    operation = re.match(r"[^,;.\n]*", text) if _OPERATOR_AFTER.match(text) else None
     return operation[0] if operation else ""
 
 
-_TEXT_COMMAND = re.compile(rf"\\(?:{_TEXT_COMMANDS})\s*{_GROUP}")
+# ----------------------------------------------------------------------------------------------------
+# Roots: √3
 
-
-def _unwrap(text: str) -> str:
-    r"""\text{ cm} becomes cm, from the outside in."""
-    while (unwrapped := _TEXT_COMMAND.sub(r" \1 ", text)) != text:
-        text = unwrapped
-    return text
-
-
+# What a root without brackets covers: "3", "\frac{1}{2}", "\pi", "a".
 _RADICAND = re.compile(rf"\s*(?:{_NUMBER}|\\frac{_GROUP}{_GROUP}|\\pi|[A-Za-z](?![A-Za-z]))")
 
 
 def _braced_roots(text: str) -> str:
-    r"""√3, √{3}, √(3) and sqrt 3 become \sqrt{3}; the last root first, so that inner ones are done before outer."""
+    r"""√3, √{3} and √(3) become \sqrt{3}, √[3]8 \sqrt[3]{8}. From the last root to the first, so inner before outer."""
     end = len(text)
     while (at := text.rfind("√", 0, end)) >= 0:
         end = at
@@ -327,7 +292,7 @@ def _braced_roots(text: str) -> str:
 
 
 def _radicand(text: str, start: int) -> tuple[str | None, int]:
-    """What a root stands over, and where it ends: a bracketed group or one number; None where there is neither."""
+    """The radicand of a root and the position after it: a group in brackets or one number; None if there is neither."""
     while start < len(text) and text[start] == " ":
         start += 1
     if text[start : start + 1] in ("{", "("):

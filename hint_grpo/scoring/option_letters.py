@@ -5,7 +5,7 @@ Every module that reads option letters builds on this one:
     data/fill_in.py                  the list of options in a training question
     data/answers.py                  the letter in a training record's conclusion; an unclear one is refused
     scoring/choices.py               the letters that a completion puts forward
-    scoring/checker.py, reading.py   a ground truth that is a letter; a letter in front of a value
+    scoring/checker.py, remarks.py   a ground truth that is a letter; a letter in front of a value
     evaluation/datasets/adapter.py   a benchmark's answer column: a letter, an index or an option's text
     evaluation/judging.py            the chosen letter against the options of the question
 

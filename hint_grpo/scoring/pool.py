@@ -1,8 +1,8 @@
-"""Worker processes that compare answers: bounded in time and memory, usable from any thread and any process.
+"""Starts worker processes and sends them the comparisons of `checker.py`, from any thread of any process.
 
-A worker is a fresh light interpreter (exec, never a fork of the caller, which may hold CUDA, threads and locks). Each
-thread has one to itself while it waits, so nobody queues behind a hostile answer. A forked child of the caller starts
-its own workers.
+A worker (`worker.py`) is a fresh, light interpreter, started by exec: a fork would copy the caller's CUDA state, threads
+and locks. Each request has a worker to itself, so an answer that runs into the time limit delays no other thread. A forked
+child of the caller starts its own workers. This module also holds the counters that `stats()` returns.
 """
 
 import atexit
@@ -19,8 +19,17 @@ from hint_grpo.machine.errors import RankError
 from hint_grpo.machine.processes import child_environment
 from hint_grpo.scoring.worker import WALL_LIMIT_S, Deadline, receive, send
 
+logger = logging.getLogger(__name__)
+
+# Starting means importing sympy: a second on an idle machine, far more on a cold network file system. It does not count
+# towards the time of a comparison, or a slow start would turn right answers into wrong ones.
+_START_LIMIT_S = 120.0
+# How long a worker may take, beyond a comparison's limit, to notice the limit and to reply.
+_GRACE_S = 1.0
+_MAX_IDLE = 4  # workers; more are shut down when they become idle
+
 # ----------------------------------------------------------------------------------------------------
-# What the checker did in this process, so that a time-out or a crash never hides behind a plain 0.0.
+# Counters, so that a time-out or a crash is visible and not only a 0.0
 
 
 @dataclass
@@ -28,10 +37,10 @@ class Stats:
     """Counts since the process started or `reset_stats` was called; a forked child starts from zero."""
 
     scored: int = 0  # calls of score
-    compared: int = 0  # sent to a worker process; the others were decided at once, or before
-    timeouts: int = 0  # given up at the time limit; the score is 0.0
+    compared: int = 0  # requests to a worker; other scores were decided without one, or cached
+    timeouts: int = 0  # stopped at the time limit; the score is 0.0
     crashes: int = 0  # the worker ran out of memory or died; the score is 0.0
-    oversized: int = 0  # an <answer> too long to be one, or a completion of over a million characters; the score is 0.0
+    oversized: int = 0  # <answer> over MAX_CHARACTERS, or a text over a million characters; the score is 0.0
 
 
 _stats = Stats()
@@ -57,24 +66,18 @@ def reset_stats() -> None:
             setattr(_stats, field.name, 0)
 
 
-def after_fork_in_child() -> None:
-    """A forked child counts for itself, and must not wait for a lock that a thread of its parent held."""
+def _reset_stats_after_fork() -> None:
+    """A forked child has its own counters, and its own lock: a thread of the parent may have held the other one."""
     global _stats, _lock
     _stats, _lock = Stats(), threading.Lock()
 
 
-logger = logging.getLogger(__name__)
-
-# Starting means importing sympy: a second on an idle machine, far more on a cold network file system. Not part of a
-# comparison's time, or a slow start would turn right answers into wrong ones.
-_START_LIMIT_S = 120.0
-# What a worker may take beyond a comparison's limit to notice it and to say so.
-_GRACE_S = 1.0
-_MAX_IDLE = 4
+# ----------------------------------------------------------------------------------------------------
+# One worker
 
 
 class WorkerFailure(Exception):
-    """A comparison got no verdict; `kind` is the counter it belongs to, `timeouts` or `crashes`."""
+    """A comparison has no verdict. `kind` is the counter of `Stats` for it: `timeouts` or `crashes`."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -82,11 +85,11 @@ class WorkerFailure(Exception):
 
 
 class WorkerGone(WorkerFailure):
-    """The worker itself died, which no answer can bring about: hostile ones end its child alone."""
+    """The worker itself died. No answer can cause this: a hostile one ends only the worker's child."""
 
 
 class Worker:
-    """One worker process and the parent's end of its connection."""
+    """One worker process, and this process's end of the socket to it. Used by one thread at a time."""
 
     def __init__(self) -> None:
         self._sock, theirs = socket.socketpair()
@@ -107,34 +110,36 @@ class Worker:
         self.alive = True
 
     def wait_until_ready(self) -> None:
-        """RankError where the worker cannot start: without it every answer would silently score 0.0."""
+        """Raises RankError if the worker cannot start: otherwise every answer would score 0.0 without a message."""
         if self._ready:
             return
         try:
-            hello = receive(self._sock, Deadline(_START_LIMIT_S))
+            first_message = receive(self._sock, Deadline(_START_LIMIT_S))
         except (EOFError, OSError) as error:
             self.kill()
             raise RankError(
                 f"the answer checker's worker process did not start ({type(error).__name__}, exit code "
                 f"{self._process.returncode}); to see why, run: {sys.executable} -c 'import math_verify'"
             ) from error
-        if "missing" in hello:
+        if "missing" in first_message:
             self.kill()
-            raise RankError(f"the answer checker cannot load math-verify ({hello['missing']}); pip install math-verify")
+            raise RankError(
+                f"the answer checker cannot load math-verify ({first_message['missing']}); pip install math-verify"
+            )
         self._ready = True
 
-    def ask(self, request: dict[str, Any]) -> bool:
-        """The verdict. WorkerFailure where there is none; `alive` then says whether the worker can be asked again."""
+    def request_verdict(self, request: dict[str, Any]) -> bool:
+        """The verdict. WorkerFailure if there is none; the worker can then be used again if it is still `alive`."""
         deadline = Deadline(WALL_LIMIT_S + _GRACE_S)
         try:
             self._number += 1
             send(self._sock, {"number": self._number, **request}, deadline)
             while (reply := receive(self._sock, deadline))["number"] != self._number:
-                pass  # a late word on an earlier request
+                pass  # a late reply to an earlier request
         except TimeoutError as error:
             self.kill()
             raise WorkerFailure("timeouts") from error
-        except (EOFError, OSError, ValueError, KeyError) as error:  # it died, or died in the middle of a message
+        except (EOFError, OSError, ValueError, KeyError) as error:  # it died, perhaps in the middle of a message
             self.kill()
             raise WorkerGone("crashes") from error
         if "failed" in reply:
@@ -142,51 +147,55 @@ class Worker:
         return bool(reply["equal"])
 
     def kill(self) -> None:
-        """Ends the process; its child notices the closed connection, or meets its own time limit."""
+        """Ends the process. Its child exits when it notices the closed socket, or at its time limit."""
         self.alive = False
         self._sock.close()
         self._process.kill()
         self._process.wait()
 
     def forget(self) -> None:
-        """In a forked child: lets go of the parent's worker without touching it."""
+        """In a forked child: closes this end of the socket, without stopping the parent's worker."""
         self._sock.close()
-        self._process.returncode = 0  # not this process's child: nothing to wait for
+        self._process.returncode = 0  # not a child of this process, so there is nothing to wait for
+
+
+# ----------------------------------------------------------------------------------------------------
+# All workers of this process
 
 
 class WorkerPool:
-    """Idle workers, handed out one per request."""
+    """The idle workers. A request takes one, or starts a new one if none is idle, and returns it afterwards."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
 
-    def ask(self, request: dict[str, Any]) -> bool:
-        """The verdict on one comparison; WorkerFailure (already logged) where there is none in time and memory."""
+    def request_verdict(self, request: dict[str, Any]) -> bool:
+        """The verdict on one request. WorkerFailure, already logged, if a limit was exceeded or the worker died."""
         try:
             try:
-                return self._ask_one_worker(request)
-            except WorkerGone:  # ended from outside, while idle perhaps: not this answer's fault
-                return self._ask_one_worker(request)
+                return self._request_once(request)
+            except WorkerGone:  # killed from outside, perhaps while idle: retry once with another worker
+                return self._request_once(request)
         except WorkerFailure as failure:
             logger.warning("an answer could not be compared (%s); it scores 0.0", failure.kind)
             raise
 
-    def _ask_one_worker(self, request: dict[str, Any]) -> bool:
+    def _request_once(self, request: dict[str, Any]) -> bool:
         worker = self._take()
         try:
             worker.wait_until_ready()
-            return worker.ask(request)
+            return worker.request_verdict(request)
         except WorkerFailure:
             raise
-        except BaseException:  # a signal handler of the caller raised: a half-used connection is never used again
+        except BaseException:  # such as KeyboardInterrupt: a connection with an unread reply must not be used again
             worker.kill()
             raise
         finally:
             self._give_back(worker)
 
     def start(self) -> None:
-        """Starts a worker ahead of the first comparison, without waiting for it."""
+        """Starts a worker before the first comparison needs it, without waiting for it."""
         self._give_back(self._take())
 
     def close(self) -> None:
@@ -197,7 +206,7 @@ class WorkerPool:
             worker.kill()
 
     def forget(self) -> None:
-        """In a forked child: drops the parent's workers. No lock: a thread that is not here may have held it."""
+        """In a forked child: drops the parent's workers. Without the lock: a thread of the parent may have held it."""
         for worker in self._idle:
             worker.forget()
 
@@ -218,13 +227,13 @@ class WorkerPool:
 _pool = WorkerPool()
 
 
-def ask(request: dict[str, Any]) -> bool:
-    """The verdict of a worker process of this process on one comparison."""
-    return _pool.ask(request)
+def request_verdict(request: dict[str, Any]) -> bool:
+    """The verdict of a worker process on one request (`symbolic.py` lists the kinds). WorkerFailure if there is none."""
+    return _pool.request_verdict(request)
 
 
 def start() -> None:
-    """Starts a worker ahead of the first comparison, without waiting for it."""
+    """Starts a worker before the first comparison needs it, without waiting for it."""
     _pool.start()
 
 
@@ -232,7 +241,7 @@ def _after_fork_in_child() -> None:
     global _pool
     _pool.forget()
     _pool = WorkerPool()
-    after_fork_in_child()
+    _reset_stats_after_fork()
 
 
 def _close_at_exit() -> None:

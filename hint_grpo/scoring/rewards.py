@@ -1,7 +1,7 @@
-"""Reward functions for TRL's GRPOTrainer: `accuracy` (the checker) and `format` (the shape of the whole turn).
+"""Reward functions for TRL's GRPOTrainer: `accuracy` (the checker) and `format` (the tags of the whole turn).
 
-Each takes the texts that the model wrote, without what its turn was begun with, and the data set's columns by name:
-`solution` holds the ground truths, `begun` what each turn was begun with.
+TRL calls them with the completions and with the data set's columns by keyword. A completion lacks the text with which
+the prompt begins the turn; the column `begun` holds that text, the column `solution` the ground truths.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,16 @@ from hint_grpo.scoring import pool
 from hint_grpo.scoring.answer_tags import is_well_formatted
 from hint_grpo.scoring.checker import check_protocol, has_released_format, score
 
-RewardFunction = Callable[..., list[float]]
+RewardFunction = Callable[..., list[float]]  # one reward, 0.0 or 1.0, per completion
 
 REWARD_NAMES = ("accuracy", "format")
 
 
 def make_reward(name: str, protocol: str = "strict") -> RewardFunction:
-    """The reward function `name`; its `__name__` is `name`, which is how TRL's logs call it."""
+    """The reward function `name`, one of `REWARD_NAMES`, under a protocol of `checker.PROTOCOLS`.
+
+    Its `__name__` is `name`, which TRL uses in its logs. Raises UserError for an unknown name or protocol.
+    """
     check_protocol(protocol)
     if name == "accuracy":
         return _accuracy_reward(protocol)
@@ -29,7 +32,7 @@ def make_reward(name: str, protocol: str = "strict") -> RewardFunction:
 
 
 def _accuracy_reward(protocol: str) -> RewardFunction:
-    pool.start()
+    pool.start()  # the first worker loads while the model does
 
     def accuracy(completions: list[str], solution: list[str], **columns: Any) -> list[float]:
         return [score(text, gold, protocol) for text, gold in zip(completions, solution, strict=True)]

@@ -1,16 +1,17 @@
-"""Units of measurement behind a value: what is measured, and how large the unit is.
+"""Units of measurement after a value: what they measure, and their size.
 
     cm, m^2, square metres, cm^2^, 平方米, 海里, km/h, degrees, °
 
-A value without a unit equals one with any unit (ground truths often drop theirs); two units must measure the same
-thing, and 0.5 m is 50 cm.
+A value without a unit equals one with any unit, because ground truths often omit theirs. Two units must measure the
+same quantity and are converted: 0.5 m is 50 cm.
 """
 
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-# One line per unit: what it measures, to which power, its size in the base unit, its names.
+# One line per unit: (quantity, power), size in the quantity's base unit, names. "s?" at the end of a name is an optional s.
+# "units" and 单位 measure nothing, so that they fit any unit.
 _NAMES: dict[str, tuple[str, int, Fraction]] = {
     name: (*measured, Fraction(size))
     for measured, size, names in (
@@ -37,7 +38,7 @@ _NAMES: dict[str, tuple[str, int, Fraction]] = {
         (("length", 3), "0.000001", "mL|ml|milliliters?|millilitres?|毫升"),
         (("none", 1), "1", "units?|单位"),
     )
-    for name in (
+    for name in (  # both forms of "meters?": meter, meters
         form
         for pattern in names.split("|")
         for form in ([pattern[:-2], pattern[:-2] + "s"] if pattern.endswith("s?") else [pattern])
@@ -45,25 +46,29 @@ _NAMES: dict[str, tuple[str, int, Fraction]] = {
 }
 _ANY_NAME = "|".join(sorted((re.escape(name).replace(r"\ ", r"\s+") for name in _NAMES), key=len, reverse=True))
 _POWER_WORDS = {"square": 2, "sq": 2, "平方": 2, "cubic": 3, "立方": 3, "squared": 2, "cubed": 3}
-# Names of two or more letters in any case; names of one letter as they are, and never before another letter.
+# One unit with its power: "square cm", "cm^2", "cm^{2}", "cm2", "cm squared", "平方米". Never directly before another letter.
 _ONE = re.compile(
     rf"(?:(?P<before>(?i:square|sq|cubic)(?=[\s.])|平方|立方)\.?\s*)?"
     rf"(?:(?P<name>(?i:{_ANY_NAME}))(?![A-Za-z]))"
     rf"(?:\s*\^\s*\{{?\s*(?P<power>[1-9](?:\.0)?)\s*\}}?\^?|(?P<digit>[23])(?![0-9.])|\s+(?P<after>(?i:squared|cubed))\b)?"
 )
+# Between the two units of a quotient: "km/h", "km per h".
 _PER = re.compile(r"\s*(?:/|\bper\b|每)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """`dimension` holds (what is measured, power) pairs, sorted; `size` is in base units."""
+    """A unit, such as km/h: `dimension` (("length", 1), ("time", -1)), sorted; `size` 1000/3600 of the base units."""
 
     dimension: tuple[tuple[str, int], ...]
     size: Fraction
 
 
 def match_unit(text: str, start: int) -> tuple[Unit, int] | None:
-    """The unit that stands at `start` and where it ends; None where none does."""
+    """The unit that begins at `start`, and the position after it; None if there is none.
+
+    match_unit("5 cm long", 2) gives centimetres and 4.
+    """
     found = _match_one(text, start)
     if found is None:
         return None
@@ -79,11 +84,12 @@ def match_unit(text: str, start: int) -> tuple[Unit, int] | None:
 
 
 def _match_one(text: str, start: int) -> tuple[dict[str, int], Fraction, int] | None:
+    """Dimension, size and end of a unit that is not a quotient."""
     match = _ONE.match(text, start)
     if match is None:
         return None
     name = re.sub(r"\s+", " ", match["name"])
-    # Case counts for names of one letter: M is a point of the figure, m is a metre.
+    # Case matters for names of one letter: M is a point of the figure, m is a metre.
     unit = _NAMES.get(name if len(name) == 1 else name.lower()) or _NAMES.get(name)
     if unit is None:
         return None
@@ -96,8 +102,11 @@ def _match_one(text: str, start: int) -> tuple[dict[str, int], Fraction, int] | 
     return {measured: base_power * power}, size**power, match.end()
 
 
-def conversion(answer: Unit | None, gold: Unit | None) -> Fraction | None:
-    """What to multiply the answer with to have it in the ground truth's unit; None where no factor does it."""
+def conversion_factor(answer: Unit | None, gold: Unit | None) -> Fraction | None:
+    """The factor that converts the answer's value to the ground truth's unit; None if they measure different quantities.
+
+    Centimetres to metres: 1/100. 1 if one of them has no unit.
+    """
     if answer is None or gold is None or not answer.dimension or not gold.dimension:
         return Fraction(1)
     if answer.dimension != gold.dimension:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from math_verify import LatexExtractionConfig, parse, verify
 
 from hint_grpo.scoring import extract_answer, is_well_formatted, score
-from hint_grpo.scoring.reading import read
+from hint_grpo.scoring.single_value import read_single_value
 
 # The first comparison starts a worker process, and the machine may be busy: no deadline per example.
 relaxed = settings(deadline=None, max_examples=100)
@@ -96,7 +96,7 @@ def test_any_text_scores_zero_or_one(protocol: str, completion: str, gold: str):
 @relaxed
 @given(text=st.one_of(st.text(max_size=600), MESSES))
 def test_reading_never_raises_and_is_repeatable(text: str):
-    assert read(text) == read.__wrapped__(text)
+    assert read_single_value(text) == read_single_value.__wrapped__(text)
     assert extract_answer(text) is None or extract_answer(text).strip()
     assert is_well_formatted(text) in (True, False)
 
