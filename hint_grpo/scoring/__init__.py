@@ -20,8 +20,8 @@ The path of an answer under `strict`; the ground truth is read in the same way, 
       symbolic.py          math_verify and sympy, called by the worker     is 2√3 equal to √12?
 
 Ground truths of another kind leave this path after `markup.py`: several values, points and intervals (several_values.py),
-formulas (formulas.py), option letters, yes and no (choices.py). `wording.py` holds the words that all readers watch for,
-such as "not", "more than" and "because". The protocols `paper` and `released` skip all reading: `checker.py` sends the
+formulas (formulas.py), option letters, yes and no (choices.py, option_letters.py). `wording.py` holds the words that all readers
+watch for, such as "not", "more than" and "because". The protocols `paper` and `released` skip all reading: `checker.py` sends the
 whole completion to the worker. `rewards.py` makes TRL reward functions of `score` and `is_well_formatted`.
 """
 

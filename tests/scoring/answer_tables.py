@@ -1,4 +1,4 @@
-"""Tables of answers: a line reads `ground truth <- answer | answer | ...`.
+"""Tables of answers, one line per ground truth: `ground truth <- answer | answer | ...`.
 
 ⏎ stands for a line break, ␣ for a space, ␀ for nothing; lines that begin with "# " are headings.
 """

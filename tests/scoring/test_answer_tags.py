@@ -1,4 +1,4 @@
-"""Where the answer stands: think and answer tags, closed and unclosed, in every order."""
+"""Finding the answer: think and answer tags, closed and unclosed, in every order."""
 
 import pytest
 
@@ -55,12 +55,12 @@ def test_the_last_closed_answer_after_the_thinking_counts(completion: str, answe
         "x = 72</answer>",
     ],
 )
-def test_no_answer_scores_zero_even_where_the_thinking_holds_the_number(completion: str):
+def test_no_answer_scores_zero_even_if_the_thinking_has_the_number(completion: str):
     assert score(completion, "72") == 0.0
 
 
 @pytest.mark.parametrize("gold", ["65", "115", "65115"])
-def test_an_answer_around_another_says_both(gold: str):
+def test_an_answer_around_another_contains_both(gold: str):
     assert score("<answer><answer>65</answer>115</answer>", gold) == 0.0
 
 

@@ -1,4 +1,4 @@
-"""The authors' released training reward and evaluation, case by case, and on what their code returned for real completions."""
+"""The authors' released training reward and evaluation: case by case, and against their code's results on real completions."""
 
 import json
 from pathlib import Path

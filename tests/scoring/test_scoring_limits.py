@@ -1,4 +1,4 @@
-"""Bounded time and memory on any thread and in any process; nothing is left behind; the caller's alarm stays."""
+"""Limits on time and memory in any thread and process; no process is left running; the caller's alarm is unchanged."""
 
 import multiprocessing
 import os
@@ -65,7 +65,7 @@ def _scores(case: tuple[str, str]) -> float:
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_answers_score_zero_and_do_not_raise(kind: str, protocol: str):
     text = HOSTILE[kind]
-    # In LaTeX, math_verify takes each of them up.
+    # In LaTeX, math_verify parses each of them.
     assert score(f"<think>a</think><answer>${text}$</answer>", "4√{3}", protocol) == 0.0
     assert score("<think>a</think><answer>4√3</answer>", text, protocol) == 0.0
     assert [score(*case) for case in CASES] == EXPECTED
@@ -91,7 +91,7 @@ def test_same_scores_in_threads():
         assert list(threads.map(_scores, CASES * 4)) == EXPECTED * 4
 
 
-def test_nobody_queues_behind_a_hostile_answer(two_workers: None):
+def test_a_hostile_answer_delays_no_other_thread(two_workers: None):
     slow = threading.Thread(target=score, args=(SLOW, "3√{11}"))
     slow.start()
     _wait_until(lambda: any(comparer.cpu_times().user > 0.2 for comparer in _comparers()))
@@ -176,7 +176,7 @@ def test_nothing_outlives_the_process_that_scores(forked_sibling: bool):
         "import os, sys, time, psutil; from hint_grpo.scoring import score\n"
         "assert score('<answer>4√3</answer>', '4√{3}') == 1.0\n"
         "workers = psutil.Process().children(recursive=True)\n"
-        # A child that never lets go of the connection, as one forked by a C library would be.
+        # A child that keeps the connection open, as one forked by a C library would.
         f"sibling = {forked_sibling} and os.fork()\n"
         f"if {forked_sibling} and sibling == 0: time.sleep(600)\n"
         "print(sibling or '', *(process.pid for process in workers), flush=True)\n"
@@ -196,8 +196,8 @@ def test_nothing_outlives_the_process_that_scores(forked_sibling: bool):
             os.kill(pids[0], signal.SIGKILL)
 
 
-def test_a_worker_that_cannot_start_is_an_error_with_a_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    # A math_verify that cannot be imported stands first on the path of the new worker.
+def test_a_worker_that_cannot_start_is_an_error_with_a_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    # A math_verify that cannot be imported comes first on the path of the new worker.
     (tmp_path / "math_verify.py").write_text("raise ImportError('not here')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(pool, "_pool", pool.WorkerPool())
@@ -235,7 +235,7 @@ def _python(script: str) -> str:
 
 
 def _wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
-    """Polls: how long it takes depends on the machine, that it happens does not."""
+    """Polls, because the time depends on the machine."""
     end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, "it never happened"

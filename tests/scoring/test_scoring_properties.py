@@ -1,4 +1,4 @@
-"""Properties that hold for any input, and agreement with math_verify itself where the checker takes a shorter way."""
+"""Properties that hold for any input, and agreement with math_verify where the checker decides without it."""
 
 from fractions import Fraction
 
@@ -69,7 +69,7 @@ def test_ways_to_write_a_root_are_equal(whole: int, above: int, below: int, root
 
 @relaxed
 @given(first=st.integers(1, 60), second=st.integers(1, 60), third=st.integers(1, 60), fourth=st.integers(1, 60))
-def test_ratios_are_equal_where_their_quotients_are(first: int, second: int, third: int, fourth: int):
+def test_ratios_are_equal_if_their_quotients_are(first: int, second: int, third: int, fourth: int):
     same = Fraction(first, second) == Fraction(third, fourth)
     # math_verify compares decimals at six places; quotients of such small numbers differ by more.
     assert score(f"<answer>{third}:{fourth}</answer>", f"{first}:{second}") == float(same)

@@ -1,4 +1,4 @@
-"""The two protocols side by side: on own completions, and on the published log where it is at hand."""
+"""The two protocols compared: on made-up completions, and on the published log if it is available."""
 
 import json
 import re

@@ -1,6 +1,6 @@
-"""What `strict` accepts and refuses where an answer is more than a value: breakdowns, explanations, lists, formulas, choices.
+"""What `strict` accepts and refuses beyond single values: parts, explanations, lists, formulas, choices.
 
-`answer_tables.py` says how the lines are written. Each accepted form has neighbours that must be refused.
+`answer_tables.py` describes the format. Each accepted form has similar ones that must be refused.
 """
 
 import pytest

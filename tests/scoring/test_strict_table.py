@@ -1,6 +1,6 @@
-"""What `strict` accepts and refuses, case by case, after the forms of geometry ground truths and real answers.
+"""What `strict` accepts and refuses, case by case, modelled on geometry ground truths and real answers.
 
-`answer_tables.py` says how the lines are written.
+`answer_tables.py` describes the format.
 """
 
 import pytest
