@@ -174,15 +174,14 @@ class WorkerPool:
         """The verdict on one request. WorkerFailure, already logged, if a limit was exceeded or the worker died."""
         try:
             try:
-                return self._request_once(request)
-            except WorkerGone:  # killed from outside, perhaps while idle: retry once with another worker
-                return self._request_once(request)
+                return self._request_once(request, self._take())
+            except WorkerGone:  # killed from outside, perhaps while idle: retry once, with a new worker
+                return self._request_once(request, Worker())
         except WorkerFailure as failure:
             logger.warning("an answer could not be compared (%s); it scores 0.0", failure.kind)
             raise
 
-    def _request_once(self, request: dict[str, Any]) -> bool:
-        worker = self._take()
+    def _request_once(self, request: dict[str, Any], worker: Worker) -> bool:
         try:
             worker.wait_until_ready()
             return worker.request_verdict(request)
