@@ -65,7 +65,7 @@ def stated_formula(answer: str, symbols: frozenset[str]) -> str | None:
 def possible_equalities(gold: str, answer: str) -> list[list[tuple[str, str]]]:
     """The ways in which two formulas can be the same; one way is a list of pairs (gold, answer) that must be equal.
 
-    Equations: both sides equal, swapped, or rearranged, for math_verify compares only right sides: it takes 4 for
+    Equations: both sides equal, swapped, or rearranged. math_verify alone compares only the right sides and accepts 4 for
     x^2+y^2=4. Inequalities and intervals are left to math_verify as they are.
     """
     gold_sides, answer_sides = _sides(gold), _sides(answer)
