@@ -1,7 +1,8 @@
-"""The token of a rollout server: whoever can reach the server without one could replace its weights or make it read files.
+"""Access to a rollout server: its token, and how a trainer connects to it.
 
-The run creates a token for the server that it starts. A server that a user starts reads it from HINT_GRPO_SERVER_TOKEN, and so
-does the run that uses that server. It travels in the environment alone: a command line is open to everybody on a machine.
+vLLM has no authentication on the endpoints that replace weights and read files. A run creates a token for the server that it
+starts; a server that a user starts reads one from HINT_GRPO_SERVER_TOKEN, and so does the run that uses it. The token is passed
+in the environment, because every user of a machine can read command lines.
 """
 
 import hmac
@@ -25,7 +26,7 @@ Message = MutableMapping[str, Any]
 
 
 def token_of_the_environment() -> str | None:
-    """The token in HINT_GRPO_SERVER_TOKEN; None where it is not set or empty."""
+    """The token in HINT_GRPO_SERVER_TOKEN; None if it is not set or empty. UserError if it does not fit into an HTTP header."""
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise UserError(
@@ -40,7 +41,7 @@ def authorization(token: str | None) -> dict[str, str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server that listens on `host` can be reached from this machine alone."""
+    """Whether a server that listens on `host` can be reached only from this machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -49,7 +50,7 @@ def is_loopback(host: str) -> bool:
 
 class TokenRequired:
     """ASGI middleware: answers 401 to every request without the token, /health and the documentation included, and closes
-    WebSockets. vLLM's own --api-key leaves open the endpoints that take weights."""
+    WebSockets. vLLM's own --api-key does not protect the endpoints that replace weights."""
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         token = token_of_the_environment()
@@ -82,9 +83,9 @@ class TokenRequired:
 
 
 # ----------------------------------------------------------------------------------------------------
-# How a trainer reaches a rollout server: never through a proxy, with the server's token, and from which of its addresses.
+# Connecting to a server: never through a proxy, and with its token
 
-MAX_REQUESTS = 64  # at a time and rank
+MAX_REQUESTS = 64  # at a time, per rank
 CONNECT_TIMEOUT_S = 60.0
 PROXY_EXCEPTIONS = ("no_proxy", "NO_PROXY")  # libraries differ in which one they read
 
@@ -92,8 +93,8 @@ PROXY_EXCEPTIONS = ("no_proxy", "NO_PROXY")  # libraries differ in which one the
 def server_session(token: str | None, *, num_retries: int = 3) -> requests.Session:
     """Connections to a rollout server, without a proxy and with its token.
 
-    A server closes connections that have been idle for seconds, and a request may meet that moment. Every request can be sent
-    again: turns are seeded, and weights and caches come out the same.
+    A server closes connections that have been idle for some seconds, perhaps just when a request arrives. Every request can be
+    retried: turns are seeded, and setting weights or clearing caches twice has the same effect.
     """
     session = requests.Session()
     session.trust_env = False
@@ -105,16 +106,16 @@ def server_session(token: str | None, *, num_retries: int = 3) -> requests.Sessi
 
 
 def bypass_proxies(url: str, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Excepts the server from the proxies of this process, for the requests that libraries make."""
+    """Adds the server to this process's proxy exceptions, for requests that libraries make."""
     known = [name.strip() for variable in PROXY_EXCEPTIONS for name in environment.get(variable, "").split(",")]
     names = ",".join(dict.fromkeys([*filter(None, known), _parts(url).hostname or ""]))
     environment.update(dict.fromkeys(PROXY_EXCEPTIONS, names))
 
 
 def local_address(url: str) -> str:
-    """This machine's address on the way to the server, which the server can reach in turn.
+    """This machine's address as the server sees it, so that the server can connect back.
 
-    The address of the default route, which TRL takes, may belong to a network that the server does not see.
+    TRL uses the address of the default route, which may belong to a network that the server cannot reach.
     """
     parts = _parts(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -15,9 +15,9 @@ from hint_grpo.rollout.types import OnGroup, Sampled, Turn
 
 
 class TransformersBackend:
-    """Samples round by round: all turns asked for so far in one left-padded batch, G rows each.
+    """Samples in rounds: all turns submitted so far form one left-padded batch, G rows each.
 
-    Differs from vLLM in two ways: a prompt waits for its round to end before it goes up a level, and it reports no
+    Differs from vLLM in two ways: a prompt moves up a level only when its round has ended, and there are no separate
     log-probabilities (the sampler is the policy itself).
     """
 
@@ -44,7 +44,7 @@ class TransformersBackend:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        # Gathered once for all rounds: inside, ranks may sample different numbers of rounds without waiting.
+        # Weights are gathered once for all rounds: ranks may need different numbers of rounds, and none waits for another inside.
         trainer = self.trainer
         with (
             unwrap_model_for_generation(
@@ -66,11 +66,11 @@ class TransformersBackend:
 
     def _sample(self, turns: list[Turn], num_generations: int) -> list[list[Sampled]]:
         inputs = self._inputs(turns, num_generations)
-        # One seed a round: rows of one batch share a generator. The caller's own random state stays as it was.
+        # One seed per round, since the rows of a batch share a generator. The caller's random state is left unchanged.
         devices = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(turns[0].seed)
-            # Under ZeRO-3 generate would otherwise ask all ranks before each token, and a rank with fewer rounds never answers.
+            # synced_gpus would synchronise at every token under ZeRO-3 and deadlock when ranks differ in rounds.
             output = self.model.generate(**inputs, generation_config=self.config, synced_gpus=False)
         rows = output[:, inputs["input_ids"].size(1) :].tolist()
         completions = [self._until_end(row) for row in rows]

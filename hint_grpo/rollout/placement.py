@@ -10,24 +10,24 @@ from hint_grpo.machine.hardware import gpu_names, num_local_processes
 
 Kind = Literal["transformers", "colocate", "own server", "given server"]
 MODES = ("auto", "colocate", "server")
-MIG_NOTE = (
-    "a slice of a GPU (MIG) is visible: training and vLLM are untested there, and NCCL joins no two slices of a GPU"
-)
+MIG_NOTE = "a slice of a GPU (MIG) is visible: training and vLLM are untested there, and NCCL cannot connect two slices of a GPU"
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
+    """Who samples (`kind`), and where."""
+
     kind: Kind
     server_gpus: tuple[str, ...] = ()
-    """GPUs of the run's own server, as CUDA_VISIBLE_DEVICES names them; none on a CPU."""
+    """GPUs of the run's own server, as CUDA_VISIBLE_DEVICES names them; empty on a CPU."""
     sleep: bool = False
-    """Whether the engine gives its memory back while the model is trained on the same GPU."""
+    """Whether the engine releases its memory while the model is trained on the same GPU."""
     notes: tuple[str, ...] = ()
-    """What the user should know before the first step, a line each."""
+    """What the user should know before the first step, one line each."""
 
 
 def placement_of(values: Mapping[str, Any], num_gpus: int) -> Placement:
-    """`place` for a run's flags, on a node with `num_gpus` GPUs, as the launcher's variables say."""
+    """`place` for a run's flags, with the process counts from the launcher's environment variables. `num_gpus`: of this node."""
     local = num_local_processes()
     if local == 1 and "LOCAL_RANK" not in os.environ and num_gpus > 1:
         raise UserError(
@@ -57,7 +57,10 @@ def place(
     tensor_parallel_size: int = 1,
     sleep: bool | None = None,
 ) -> Placement:
-    """The paper's layout where the node has GPUs to spare: training processes take the first, a server the others."""
+    """Decides who samples. Raises UserError for flags that contradict each other or the machine.
+
+    If the node has more GPUs than training processes, it is the paper's layout: training on the first GPUs, a server on the rest.
+    """
     if mode not in MODES:
         raise UserError(f"--vllm_mode {mode} is not known: use one of {', '.join(MODES)}")
     notes: tuple[str, ...] = (MIG_NOTE,) if any(name.startswith("MIG-") for name in gpus) else ()
@@ -71,12 +74,12 @@ def place(
     if num_nodes > 1 and mode == "server":
         raise UserError(
             "--vllm_mode server on several nodes needs --vllm_server_base_url: start one server that all nodes reach "
-            "(README, More than one node)"
+            "(docs/running.md)"
         )
     if mode == "server" and gpus and not spare:
         raise UserError(
             f"--vllm_mode server: {num_local_processes} processes train on all {len(gpus)} GPUs; lower --nproc_per_node to "
-            "leave one to the server, or use --vllm_mode colocate"
+            "leave one for the server, or use --vllm_mode colocate"
         )
     if mode == "server" or (mode == "auto" and spare and num_nodes == 1):
         if spare and len(spare) % tensor_parallel_size:
@@ -85,12 +88,10 @@ def place(
             )
         return Placement("own server", spare, notes=notes)
     if tensor_parallel_size != 1:
-        raise UserError(
-            "--vllm_tensor_parallel_size is for a server; in the trainer's process every rank has its engine"
-        )
+        raise UserError("--vllm_tensor_parallel_size is for a server; without one, every rank has its own engine")
     if mode == "auto" and spare:  # several nodes
         notes += (
             f"{len(spare)} GPU(s) of each node stay idle, since a run on several nodes starts no server: raise --nproc_per_node, "
-            "or start a server that all nodes reach and give --vllm_server_base_url (README, More than one node)",
+            "or start a server that all nodes reach and give --vllm_server_base_url (docs/running.md)",
         )
     return Placement("colocate", sleep=bool(gpus) if sleep is None else sleep, notes=notes)

@@ -1,18 +1,18 @@
-"""vLLM's own API server, with what the trainer needs of it.
+"""vLLM's API server with the flags and endpoints that a trainer needs.
 
     python -m hint_grpo.rollout.serve /PATH/TO/Qwen2-VL-7B-Instruct --port 8000 --tensor-parallel-size 2
 
-Takes every flag of `vllm serve`. Added where they are missing: it listens on 127.0.0.1, takes token ids
-(`/inference/v1/generate`), reports log-probabilities after temperature and the like, holds one picture per prompt, and takes
-new weights: over NCCL on CUDA, from files elsewhere.
+Accepts every flag of `vllm serve`. Unless given, these are added: listen on 127.0.0.1, accept token ids
+(`/inference/v1/generate`), report log-probabilities after temperature and other sampling settings, at most one picture per
+prompt, and accept new weights (over NCCL on CUDA, from files otherwise).
 
-Where HINT_GRPO_SERVER_TOKEN is set, every request must carry that token (`access.py`). A host that other machines reach needs
-one, unless --allow_unauthenticated is given.
+If HINT_GRPO_SERVER_TOKEN is set, every request must carry that token (`access.py`). A server that listens on an address that
+other machines can reach needs one, unless --allow_unauthenticated is given.
 """
 
 import os
 
-if __name__ == "__main__":  # before hint_grpo.machine.stack, which silences vLLM for a trainer's sake
+if __name__ == "__main__":  # before hint_grpo.machine.stack, which silences vLLM inside a trainer
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
 
 import hint_grpo.machine.stack
@@ -51,20 +51,20 @@ def with_needed_flags(arguments: list[str], has_cuda: bool) -> list[str]:
 
 
 def with_authentication(arguments: list[str], token: str | None) -> list[str]:
-    """`arguments`, which name a --host, with the middleware that asks for the token.
+    """`arguments`, which include --host, with the middleware that checks the token.
 
-    Raises UserError where other machines could reach a server without a token, or where vLLM's key was meant as one.
+    Raises UserError if other machines could reach a server without a token, or if vLLM's own API key was given instead.
     """
     flags = [_flag(argument) for argument in arguments]
     if "--api-key" in flags or (os.environ.get("VLLM_API_KEY") and not token):
         raise UserError(
-            f"--api-key and VLLM_API_KEY do not guard the endpoints that take weights: set {TOKEN_VARIABLE} instead, here and "
-            "for the training run"
+            f"--api-key and VLLM_API_KEY do not protect the endpoints that replace weights: set {TOKEN_VARIABLE} instead, "
+            "here and for the training run"
         )
     open_to_all = UNAUTHENTICATED in flags
     arguments = [argument for argument in arguments if _flag(argument) != UNAUTHENTICATED]
     host = _last_value(arguments, "--host")
-    if token:  # last: vLLM asks the last middleware first
+    if token:  # last: vLLM calls the last middleware first
         return [*arguments, "--middleware", MIDDLEWARE]
     if not open_to_all and not is_loopback(host):
         raise UserError(
@@ -75,12 +75,12 @@ def with_authentication(arguments: list[str], token: str | None) -> list[str]:
 
 
 def _flag(argument: str) -> str:
-    """Its name in vLLM's spelling; empty for a value."""
+    """The flag's name in vLLM's spelling; empty if the argument is a value."""
     return argument.partition("=")[0].replace("_", "-") if argument.startswith("--") else ""
 
 
 def _last_value(arguments: list[str], flag: str) -> str:
-    """The one that counts."""
+    """The flag's value; the last one counts."""
     values = [
         argument.partition("=")[2] if "=" in argument else following
         for argument, following in zip(arguments, [*arguments[1:], ""], strict=True)
@@ -93,9 +93,9 @@ def main() -> None:
     token = token_of_the_environment()
     arguments = with_needed_flags(sys.argv[1:], hint_grpo.machine.stack.HAS_CUDA)
     sys.argv[1:] = with_authentication(arguments, token)
-    os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # the endpoints that take weights and forget caches
+    os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # the endpoints that replace weights and clear caches
     if token:
-        os.environ.pop("VLLM_API_KEY", None)  # another token in the same header
+        os.environ.pop("VLLM_API_KEY", None)  # it would use the same header
     hint_grpo.machine.stack.inspect_models_in_this_process()
     # This module stays __main__: the engine's spawned process imports it again, and with it hint_grpo.machine.stack.
     runpy.run_module(API_SERVER, run_name="__main__")

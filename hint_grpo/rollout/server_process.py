@@ -1,6 +1,7 @@
-"""The vLLM server that a run starts for itself, and ends with itself: `rollout_server` holds it for the time of a block.
+"""The vLLM server that a run starts on its spare GPUs, and shuts down when it ends, even after a crash.
 
-The server runs under `guard.py`, which ends it also where the trainer is killed.
+`rollout_server` keeps it running for a `with` block. The server runs under the guard of `hint_grpo.machine.processes`, which
+shuts it down if the trainer is killed.
 """
 
 import json
@@ -42,7 +43,7 @@ def is_the_trainers(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """What the run's own server is started with."""
+    """The settings of the run's own server."""
 
     model: str
     dtype: str
@@ -56,7 +57,7 @@ class ServerSettings:
     trust_remote_code: bool
 
     def arguments(self, port: int) -> list[str]:
-        """Of `hint_grpo.rollout.serve`."""
+        """The command line for `hint_grpo.rollout.serve`."""
         data_parallel_size = max(1, len(self.gpu_ids) // self.tensor_parallel_size)
         arguments = {
             "--port": port,
@@ -76,7 +77,7 @@ class ServerSettings:
 
 
 class ServerProcess:
-    """A running server, its address, the token that it asks for, and its log."""
+    """A running server: its address, its token and its log."""
 
     def __init__(self, settings: ServerSettings, log: Path) -> None:
         port = free_port()
@@ -96,7 +97,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # the signals of a terminal or of torchrun are for the trainer
+                start_new_session=True,  # signals from a terminal or torchrun are meant for the trainer
             )
 
     def ended(self) -> bool:
@@ -113,7 +114,7 @@ class ServerProcess:
 
 @contextmanager
 def rollout_server(settings: ServerSettings | None, log: Path) -> Iterator[ServerProcess | None]:
-    """Starts a server (None: none is wanted) and takes it down on every way out of the block."""
+    """Starts a server and shuts it down when the block ends, also after an exception. `settings` None: no server."""
     if settings is None:
         yield None
         return
@@ -125,7 +126,7 @@ def rollout_server(settings: ServerSettings | None, log: Path) -> Iterator[Serve
 
 
 def is_up(url: str, token: str | None) -> bool:
-    """Whether the server answers. Raises UserError where it refuses the token."""
+    """Whether the server answers. Raises UserError if it refuses the token."""
     try:
         with server_session(token, num_retries=0) as session:
             status = session.get(f"{url}/health", timeout=5).status_code
@@ -137,20 +138,20 @@ def is_up(url: str, token: str | None) -> bool:
 
 
 def refused(url: str, token: str | None) -> UserError:
-    """Of a server that answered 401."""
+    """The error for a server that answered 401."""
     return UserError(
-        f"the vLLM server at {url} refuses {'the token in' if token else 'requests without'} {TOKEN_VARIABLE}: set it to what "
-        "it was when the server was started"
+        f"the vLLM server at {url} refuses {'the token in' if token else 'requests without'} {TOKEN_VARIABLE}: set it to the "
+        "value that it had when the server was started"
     )
 
 
 def wait_until_up(url: str, timeout_s: float, server: ServerProcess | None, token: str | None) -> None:
-    """Until the server answers; says now and then that it waits. Raises RuntimeError where it ended, or in the end."""
+    """Waits until the server answers and prints progress. Raises RuntimeError if the server has ended, or after `timeout_s`."""
     start = said = time.monotonic()
     while not is_up(url, token):
         now = time.monotonic()
         if server is not None and server.ended():
-            raise RuntimeError(f"the vLLM server ended while it started: {server.log_tail()}")
+            raise RuntimeError(f"the vLLM server exited during start-up: {server.log_tail()}")
         if now - start > timeout_s:
             raise RuntimeError(
                 f"the vLLM server at {url} is not up after {timeout_s:.0f} s (--vllm_server_timeout)"

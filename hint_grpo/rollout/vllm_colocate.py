@@ -1,11 +1,11 @@
-"""Rollouts by vLLM in the trainer's own process and on its own GPU (TRL's colocate mode).
+"""Rollouts by vLLM in the trainer's process and on its GPU (TRL's colocate mode).
 
-Built on TRL's VLLMGeneration, whose walk over the parameters knows ZeRO-3, FSDP and LoRA. It differs from TRL in:
+Built on TRL's VLLMGeneration, which iterates over parameters under ZeRO-3, FSDP and LoRA. It differs from TRL in:
 
-- prompts carry one image placeholder per image: TRL sends them expanded, and vLLM expands them once more (trl issue 6294);
+- prompts carry one image placeholder per image: TRL sends them expanded, and vLLM expands them again (trl issue 6294);
 - weights go through vLLM's own reload path: TRL's `load_weights` fails on vLLM's CPU build, whose weights are repacked;
 - the engine has the trainer's dtype, and never samples a vision token;
-- the engine is stepped here, so that a prompt goes up a level when its own group is judged, and groups are judged while
+- the engine is stepped here, so that a prompt moves up a level as soon as its own group is scored, and groups are scored while
   others are sampled.
 """
 
@@ -28,7 +28,7 @@ from hint_grpo.machine.processes import free_port
 from hint_grpo.rollout.types import OnGroup, Sampled, Turn
 from hint_grpo.rollout.vllm_common import forget_prefixes, repack_tied_head, sampling_settings
 
-JUDGING_STEPS = 2  # engine steps that a group may be judged in before its prompt goes up a level
+SCORING_STEPS = 2  # engine steps after which a group's rewards are used; scoring runs in parallel until then
 
 
 class ColocatedVLLM(VLLMGeneration):
@@ -59,7 +59,7 @@ class ColocatedVLLM(VLLMGeneration):
                 gpu_memory_utilization=self.gpu_memory_utilization,
                 max_model_len=self.max_model_length,
                 max_num_seqs=self.max_num_seqs,
-                # A whole prompt with its image in one step.
+                # A whole prompt with its image is computed in one step.
                 max_num_batched_tokens=max(4096, self.max_model_length or 0),
                 # A seeded request whose prompt is cut in two crashes vLLM on a CPU ("CPU Generator does not use offset").
                 enable_chunked_prefill=hint_grpo.machine.stack.HAS_CUDA,
@@ -77,18 +77,18 @@ class ColocatedVLLM(VLLMGeneration):
         self._llm_weights_sleeping = False
         if self.enable_sleep_mode:
             self._sleep()
-        # vLLM comes up at its own pace on every rank; DeepSpeed hangs when the ranks drift apart here.
+        # vLLM's start-up time differs between ranks; DeepSpeed hangs if the ranks drift apart here.
         self.accelerator.wait_for_everyone()
 
     def _engine_variables(self) -> AbstractContextManager[None]:
-        """torchrun's variables, which the external launcher reads; a run without torchrun has them for this long only.
+        """Sets torchrun's variables, which vLLM's external launcher reads, while the engine is built.
 
-        Processes that it starts later would take them for their own. A lone process meets nobody: it gets a port of its
-        own, so that two runs on one machine do not collide on 29500.
+        They are removed again afterwards, or processes started later would read them. A single process uses a free port, so that
+        two runs on one machine do not collide on port 29500.
 
-        An engine that sleeps uses vLLM's V1 model runner. V2 makes its input buffers while it loads the model, in the
-        memory that sleep level 2 discards, and vLLM restores only the model's registered buffers: a CUDA graph would
-        read the padding of the mrope positions as it finds it, and index out of bounds. V1 makes them outside.
+        With sleep mode, vLLM's V1 model runner is used. V2 allocates its input buffers while it loads the model, in memory that
+        sleep level 2 discards, and vLLM restores only the model's registered buffers: a CUDA graph would read undefined padding
+        of the mrope positions and index out of bounds. V1 allocates them elsewhere.
         """
         place = {
             "rank": self.accelerator.process_index,
@@ -102,11 +102,11 @@ class ColocatedVLLM(VLLMGeneration):
         return patch_environment(**place)
 
     def _sleep(self) -> None:
-        self.llm.sleep(level=2)  # discards weights and cache: the next sync brings the weights anew
+        self.llm.sleep(level=2)  # discards weights and cache: the next sync loads the weights again
         self._llm_weights_sleeping = True
 
     def sync_weights(self) -> None:
-        """Puts the policy's present weights into the engine and forgets cached prefixes of the old ones."""
+        """Loads the policy's present weights into the engine and drops caches computed with the old ones."""
         with self.stages("sync"):
             self._sync_weights()
 
@@ -115,12 +115,12 @@ class ColocatedVLLM(VLLMGeneration):
             torch.cuda.empty_cache()
             self.llm.wake_up(tags=["weights"])
         worker = self.llm.llm_engine.model_executor.driver_worker
-        # vLLM keeps what it is given until a layer is complete. Under ZeRO-3 the walk frees each parameter behind itself,
-        # which gives the parameter other data: the gathered tensor lives for as long as vLLM holds it.
+        # vLLM keeps tensors until a layer is complete. Under ZeRO-3 the iterator partitions each parameter again when it moves
+        # on, which replaces the parameter's data: the gathered tensor itself lives as long as vLLM holds it.
         worker.reload_weights(weights_iterator=self._iter_named_params())
         repack_tied_head(worker.get_model())
-        # Both hold what the old weights made. The reload empties the worker's half of the picture cache; without the
-        # scheduler's half, a picture seen before would be looked for and not found.
+        # Both caches hold results of the old weights. The reload clears the worker's half of the picture cache; the scheduler's
+        # half must be cleared too, or it would expect pictures there that are gone.
         forget_prefixes(self.llm.reset_prefix_cache)
         self.llm.llm_engine.reset_encoder_cache()
         self._llm_weights_sleeping = False
@@ -130,7 +130,7 @@ class ColocatedVLLM(VLLMGeneration):
         if self.enable_sleep_mode:
             if self._llm_weights_sleeping:
                 self.sync_weights()
-            torch.cuda.empty_cache()  # what gathering the weights has left behind; older vLLM does not do it on waking
+            torch.cuda.empty_cache()  # left over from gathering weights; older vLLM versions do not free it on waking
             self.llm.wake_up(tags=["kv_cache"])
         yield
         if self.enable_sleep_mode:
@@ -139,7 +139,7 @@ class ColocatedVLLM(VLLMGeneration):
     def run(self, turns: Sequence[Turn], num_generations: int, on_group: OnGroup) -> None:
         engine = self.llm.llm_engine
         in_flight: dict[str, Turn] = {}
-        judging: deque[tuple[int, Future[Sequence[Turn]]]] = deque()
+        scoring: deque[tuple[int, Future[Sequence[Turn]]]] = deque()
 
         def submit(more: Sequence[Turn]) -> None:
             for turn in more:
@@ -150,20 +150,20 @@ class ColocatedVLLM(VLLMGeneration):
                 engine.add_request(request_id, self._prompt(turn), SamplingParams(**settings))
 
         submit(turns)
-        # One thread: it asks the scoring processes while the engine goes on with the other prompts.
-        with ThreadPoolExecutor(max_workers=1) as judge:
+        # One thread scores groups (it waits for the scoring processes) while the engine samples the other prompts.
+        with ThreadPoolExecutor(max_workers=1) as scorer:
             for step in count():
-                # Taken up at a fixed step and not when it happens to be ready: which turns share a batch must not depend
-                # on timing, or a repeated step would differ in the last bit.
-                while judging and (step >= judging[0][0] or not in_flight):
-                    submit(judging.popleft()[1].result())
+                # Results are used after a fixed number of engine steps, not when they are ready: which turns share a batch must
+                # not depend on timing, or a repeated step would differ in the last bit.
+                while scoring and (step >= scoring[0][0] or not in_flight):
+                    submit(scoring.popleft()[1].result())
                 if not in_flight:
                     break
                 for output in engine.step():
                     if output.finished:
                         turn = in_flight.pop(output.request_id)
                         completions = [_sampled(completion) for completion in output.outputs]
-                        judging.append((step + JUDGING_STEPS, judge.submit(on_group, turn, completions)))
+                        scoring.append((step + SCORING_STEPS, scorer.submit(on_group, turn, completions)))
 
     def _settings(self, turn: Turn, num_generations: int) -> dict[str, Any]:
         return sampling_settings(self.args, self.suppressed_ids, seed=turn.seed, num_generations=num_generations)
@@ -178,8 +178,8 @@ class ColocatedVLLM(VLLMGeneration):
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """torch's number of CPU threads outlives the block. vLLM sets it to one for serving, but the optimizer of ZeRO offload
-    runs in this process, on the CPU. vLLM's CPU build replaces `torch.set_num_threads` by a stub as well."""
+    """Restores torch's number of CPU threads after the block. vLLM sets it to one for serving, but the optimizer of ZeRO
+    offload runs in this process, on the CPU. vLLM's CPU build also replaces `torch.set_num_threads` by a stub."""
     set_num_threads, num_threads = torch.set_num_threads, torch.get_num_threads()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Putting new weights into a vLLM engine, inside the engine's own process."""
+"""What both vLLM backends share: sampling settings, and loading new weights inside the engine's process."""
 
 import hint_grpo.machine.stack
 
@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 # ----------------------------------------------------------------------------------------------------
-# What vLLM is asked for one turn, in the process or over HTTP: plain values, the fields of vLLM's SamplingParams.
+# Sampling settings: plain values, the fields of vLLM's SamplingParams, usable in the process and over HTTP
 
-NEVER = -100.0  # logit bias; vLLM's bound for it
-FINAL_ONLY = 2  # RequestOutputKind: every completion once, when it is whole
+NEVER = -100.0  # logit bias; the lowest that vLLM accepts
+FINAL_ONLY = 2  # RequestOutputKind.FINAL_ONLY: every completion once, when it has ended
 
 
 def sampling_settings(args: Any, suppressed_ids: list[int], *, seed: int, num_generations: int) -> dict[str, Any]:
-    """G completions by the trainer's settings `args`; `suppressed_ids` are never sampled."""
+    """For the G completions of a turn, from the training flags `args`; tokens in `suppressed_ids` are never sampled."""
     settings = {
         "n": num_generations,
         "seed": seed,  # completion g gets seed + g
@@ -26,7 +26,7 @@ def sampling_settings(args: Any, suppressed_ids: list[int], *, seed: int, num_ge
         "min_p": args.min_p or 0.0,
         "repetition_penalty": args.repetition_penalty,
         "max_tokens": args.max_completion_length,
-        "logprobs": 0,  # of the sampled token alone
+        "logprobs": 0,  # only of the sampled token
         "logit_bias": dict.fromkeys(suppressed_ids, NEVER),
         "output_kind": FINAL_ONLY,
         "detokenize": False,
@@ -34,12 +34,15 @@ def sampling_settings(args: Any, suppressed_ids: list[int], *, seed: int, num_ge
     return settings | (args.generation_kwargs or {})
 
 
+# ----------------------------------------------------------------------------------------------------
+# New weights
+
 RESET_ATTEMPTS, RESET_PAUSE_S = 20, 0.5
 
 
 def repack_tied_head(model: torch.nn.Module) -> None:
-    """vLLM's CPU build computes the output head from a packed copy. A reload makes it anew where it loads the head, but passes
-    a head by that is tied to the embeddings: the copy would keep the old weights, and sampling would follow them."""
+    """Renews the packed copy of the output head in vLLM's CPU build. A reload renews it when it loads the head, but skips a head
+    that is tied to the embeddings; the copy would keep the old weights, and sampling would use them."""
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
     if hint_grpo.machine.stack.HAS_CUDA:
@@ -50,21 +53,23 @@ def repack_tied_head(model: torch.nn.Module) -> None:
 
 
 def forget_prefixes(reset: Callable[[], bool]) -> None:
-    """Calls `reset` until vLLM has dropped the prefixes that the old weights computed. It answers False while requests hold
-    blocks of the cache, and keeps every prefix then: sampling on from it would mix old weights with new ones."""
+    """Calls `reset` until vLLM has dropped the cached prefixes of the old weights. vLLM returns False, and keeps all of them,
+    while requests hold blocks of the cache; sampling from them would mix old and new weights. RuntimeError after
+    RESET_ATTEMPTS."""
     for attempt in range(RESET_ATTEMPTS):
         if attempt:
             time.sleep(RESET_PAUSE_S)
         if reset():
             return
     raise RuntimeError(
-        f"vLLM did not reset its prefix cache in {RESET_ATTEMPTS} attempts: requests still hold blocks of it, and it would go on "
-        "with what the old weights computed"
+        f"vLLM did not reset its prefix cache in {RESET_ATTEMPTS} attempts: requests still hold blocks of it, and sampling "
+        "would continue from what the old weights computed"
     )
 
 
 class WeightLoading:
-    """Mixed into the workers of a vLLM server (--worker-extension-cls); called through /collective_rpc."""
+    """Mixed into the workers of a vLLM server (--worker-extension-cls); called through /collective_rpc when weights are handed
+    over as files."""
 
     model_runner: Any
     reload_weights: Callable[..., None]  # the worker's, inside vLLM's configuration

@@ -1,9 +1,9 @@
 """Rollouts by a vLLM server: the paper's layout, in which one GPU serves and the others train.
 
-Every rank sends its own turns and gets its own completions back, so that none can be mixed up whatever the ranks escalate
-(TRL gathers all prompts on rank 0 and cuts the answers by the local count: trl issue 6673); the server's scheduler spreads
-the work. A turn goes as token ids with its picture to `/inference/v1/generate`: what the trainer scores is what was sampled,
-to the token. Weights go over NCCL on CUDA (TRL's client), through files elsewhere.
+Every rank sends its own turns and receives their completions, so that ranks may need different numbers of levels without mixing
+up answers (TRL gathers all prompts on rank 0 and splits the answers by the local count: trl issue 6673). The server's scheduler
+batches the requests of all ranks. A turn is sent to `/inference/v1/generate` as token ids with its picture, so that the trainer
+scores exactly the tokens that were sampled. Weights are sent over NCCL on CUDA (TRL's client), otherwise as files.
 """
 
 import hint_grpo.machine.stack
@@ -43,21 +43,21 @@ START_COMMAND = "python -m hint_grpo.rollout.serve MODEL --port PORT"
 
 
 class WeightClient(VLLMClient):
-    """TRL's client, which hands over weights by NCCL, with the server's token and without a proxy."""
+    """TRL's client, which sends weights over NCCL; with the server's token and without a proxy."""
 
     def __init__(self, url: str, token: str | None, *, group_port: int) -> None:
         self.token = token
         super().__init__(url, group_port=group_port)
 
     def check_server(self, total_timeout: float = 0.0, retry_interval: float = 2.0) -> None:
-        """The first thing that TRL's constructor does with its session. `wait_until_up` has seen the server already; TRL would
-        ask once more, without a token and through whatever proxy the environment names."""
+        """Called first by TRL's constructor. `wait_until_up` has checked the server already; TRL would check again without the
+        token, and through a proxy if the environment names one."""
         self.session.trust_env = False
         self.session.headers.update(authorization(self.token))
 
 
 class ServedVLLM(VLLMGeneration):
-    """A `RolloutBackend` over HTTP. `server` is the process that rank 0 started, or None where the user runs one."""
+    """A `RolloutBackend` over HTTP. `server` is the process that rank 0 started; None if the user runs the server."""
 
     def __init__(
         self, trainer: Any, suppressed_ids: list[int], *, context_length: int, server: ServerProcess | None
@@ -94,8 +94,8 @@ class ServedVLLM(VLLMGeneration):
         self.model_name = self._call("get", "/v1/models")["data"][0]["id"]
 
     def _join_server(self) -> None:
-        """The NCCL group for the weights. It listens where the server's messages come back to: with the run's own server on
-        this machine alone."""
+        """Creates the NCCL group for the weights. It listens on the address from which this machine reaches the server: for the
+        run's own server, one that other machines cannot reach."""
         port = self.args.vllm_group_port or free_port()
         self.vllm_client = WeightClient(self.url, self.token, group_port=port)
         address = os.environ.get("VLLM_HOST_IP") if self.server is None else None
@@ -103,15 +103,17 @@ class ServedVLLM(VLLMGeneration):
             self.vllm_client.init_communicator(device=self.accelerator.device)
 
     def _check_server(self) -> None:
-        """A server that the user started may lack what the trainer needs; better said now than in its first answer."""
+        """Checks that a server started by the user has what the trainer needs. Raises UserError with the flag to add."""
         response = self.session.get(f"{self.url}/server_info", params={"config_format": "json"}, timeout=60)
         if response.status_code == 404:
-            raise UserError(f"the vLLM server at {self.url} takes no weights: start it with {START_COMMAND}")
+            raise UserError(
+                f"the vLLM server at {self.url} has no endpoint for new weights: start it with {START_COMMAND}"
+            )
         config = response.json()["vllm_config"]["model_config"]
         if config["logprobs_mode"] != "processed_logprobs":
             raise UserError(
                 f"the vLLM server at {self.url} has --logprobs-mode {config['logprobs_mode']}: start it with "
-                f"{START_COMMAND}, which says processed_logprobs"
+                f"{START_COMMAND}, which sets processed_logprobs"
             )
         if config["max_model_len"] < self.max_model_length:
             raise UserError(
@@ -121,13 +123,13 @@ class ServedVLLM(VLLMGeneration):
             )
 
     def sync_weights(self) -> None:
-        """Hands the policy's present weights to the server; returns, on every rank, when the server samples from them."""
+        """Sends the policy's present weights to the server; returns, on every rank, when the server samples from them."""
         with self.stages("sync"):
             self._sync_weights()
 
     def _sync_weights(self) -> None:
         if hint_grpo.machine.stack.HAS_CUDA:
-            VLLMGeneration.sync_weights(self)  # over NCCL, and forgets cached prefixes
+            VLLMGeneration.sync_weights(self)  # over NCCL; also resets the prefix cache
         else:
             self._hand_over_files()
         if self.accelerator.is_main_process:
@@ -135,14 +137,14 @@ class ServedVLLM(VLLMGeneration):
         self.accelerator.wait_for_everyone()
 
     def _forget_caches(self) -> None:
-        """A picture's features and a prefix's keys are the old weights' work."""
+        """Drops cached picture features and prefixes, which were computed with the old weights."""
         self._call("post", "/reset_encoder_cache")
         forget_prefixes(lambda: self._call("post", "/reset_prefix_cache")["success"])
 
     def _hand_over_files(self) -> None:
         main = self.accelerator.is_main_process
         tensors = {}
-        for name, parameter in self._iter_named_params():  # a collective walk under ZeRO-3
+        for name, parameter in self._iter_named_params():  # a collective operation under ZeRO-3
             if main:
                 tensors[name] = parameter.detach().cpu().clone()
         if main:
@@ -167,7 +169,7 @@ class ServedVLLM(VLLMGeneration):
             submit(turns)
             while in_flight:
                 done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-                for future in done:  # judged here, while the server goes on with the others
+                for future in done:  # scored here, while the server samples the others
                     submit(on_group(in_flight.pop(future), future.result()))
 
     def _sample(self, turn: Turn, num_generations: int) -> list[Sampled]:
@@ -184,7 +186,7 @@ class ServedVLLM(VLLMGeneration):
         seen = answer.get("prompt_token_ids")
         if seen is not None and seen != turn.prompt.ids + turn.begun_ids:
             raise RankError(
-                f"the vLLM server at {self.url} makes {len(seen)} tokens of a prompt that has "
+                f"the vLLM server at {self.url} sees {len(seen)} tokens in a prompt that has "
                 f"{len(turn.prompt.ids) + len(turn.begun_ids)} here: it must serve the model that is trained, with the same "
                 f"--max_pixels (--mm-processor-kwargs '{{\"max_pixels\": {self.args.max_pixels}}}')"
             )
@@ -216,7 +218,7 @@ def generate_request(model_name: str, turn: Turn, settings: dict[str, Any]) -> d
 
 
 def _data_url(image: Any) -> str:
-    """As PNG, which keeps every pixel."""
+    """The picture as PNG, which is lossless."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

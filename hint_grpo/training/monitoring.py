@@ -1,4 +1,10 @@
-"""Checks that warn about or stop a broken run: unusable rewards, wrong weights in vLLM, steps that teach nothing."""
+"""Monitoring of a run: stage timers, the watchdog, checks that stop a broken run, and stopping on a signal.
+
+stages     what each process is doing, and how long it takes (`time/STAGE` in the logs)
+watchdog   names the rank and the stage that hang
+health     warns about, or stops, a broken run: unusable rewards, wrong weights in vLLM, steps without a training signal
+stopping   SIGTERM, SIGUSR1 and Ctrl-C end the run after the present step, with a checkpoint
+"""
 
 import hint_grpo.machine.stack  # noqa: F401
 
@@ -26,31 +32,31 @@ from hint_grpo.machine.files import replace_file
 from hint_grpo.training.ledger import Record, never_correct
 
 # ----------------------------------------------------------------------------------------------------
-# What a training process is doing, and for how long: the stage timer in the logs, and what the watchdog looks at.
+# Stage timers
 #
-# generate    sampling of all levels (with vLLM, scoring goes on beside it)
+# generate    sampling of all levels (with vLLM, scoring runs in parallel)
 # score       the reward functions
-# sync        the policy's weights on their way to vLLM
+# sync        sending the policy's weights to vLLM
 # policy      forward passes of the policy
 # reference   forward passes of the reference model
 # update      backward pass and optimizer
-# other       everything between: data, bookkeeping, logging
+# other       everything else: data, bookkeeping, logging
 
 NAMES = ("generate", "score", "sync", "policy", "reference", "update")
 OTHER = "other"
 
 
 class Stages:
-    """One process's stages. A stage inside another stops the outer one's clock: no second is counted twice.
+    """One process's stages. A stage inside another pauses the outer one's clock, so that no second is counted twice.
 
-    `synchronize` waits for the GPU, so that a stage's work is counted where it was asked for.
+    `synchronize` waits for the GPU, so that work is counted in the stage that launched it.
     """
 
     def __init__(self, synchronize: Callable[[], None] = lambda: None) -> None:
         self.synchronize = synchronize
         self.seconds: dict[str, float] = {}
         self.num_changes = 0
-        """How far this process has come; the watchdog compares ranks by it."""
+        """Progress of this process; the watchdog compares ranks by it."""
         self.name = OTHER
         self.since = self._mark = time.monotonic()
         self._lock = threading.Lock()
@@ -73,7 +79,7 @@ class Stages:
         self.num_changes += 1
 
     def add(self, name: str, seconds: float) -> None:
-        """Counts time that another thread spent (scoring beside generation)."""
+        """Adds time that another thread spent (scoring in parallel to generation)."""
         with self._lock:
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
@@ -85,17 +91,17 @@ class Stages:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Names the rank and the stage that hang: in a distributed run one silent process stops all, and each of them only waits.
+# The watchdog: in a distributed run one process that hangs stops all others, and each of them only seems to wait.
 #
-# Every process writes a sign of life to OUTPUT_DIR/.stages now and then. Where one stage lasts longer than --stage_timeout, the
-# rank that is least far is the one the others wait for: rank 0 says which it is, and that rank prints where it stands.
+# Every process regularly writes a heartbeat to OUTPUT_DIR/.stages. If one stage lasts longer than --stage_timeout, the rank
+# with the least progress is the one that the others wait for: rank 0 names it, and that rank prints its stack.
 
 FOLDER = ".stages"
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """A rank's sign of life. `written` and `entered` are times of the wall clock, in seconds."""
+class Heartbeat:
+    """A rank's state. `entered` (the stage) and `written` are wall-clock times in seconds."""
 
     rank: int
     stage: str
@@ -104,27 +110,27 @@ class Sign:
     written: float
 
 
-def hanging(signs: list[Sign], now: float, timeout_s: float) -> list[Sign]:
-    """The ranks the others wait for: those least far, where they have been in one stage for too long."""
-    if not signs:
+def hanging(heartbeats: list[Heartbeat], now: float, timeout_s: float) -> list[Heartbeat]:
+    """The ranks that the others wait for: those with the least progress, if they have been in one stage for too long."""
+    if not heartbeats:
         return []
-    least = min(sign.num_changes for sign in signs)
-    behind = [sign for sign in signs if sign.num_changes == least]
-    return behind if now - max(sign.entered for sign in behind) > timeout_s else []
+    least = min(heartbeat.num_changes for heartbeat in heartbeats)
+    behind = [heartbeat for heartbeat in heartbeats if heartbeat.num_changes == least]
+    return behind if now - max(heartbeat.entered for heartbeat in behind) > timeout_s else []
 
 
-def describe(hung: list[Sign], signs: list[Sign], now: float) -> str:
+def describe(hung: list[Heartbeat], heartbeats: list[Heartbeat], now: float) -> str:
     parts = []
-    for sign in hung:
-        silent = "" if now - sign.written < 60 else f", no sign of life for {now - sign.written:.0f} s"
-        parts.append(f"rank {sign.rank} in stage '{sign.stage}' for {now - sign.entered:.0f} s{silent}")
-    waiting = sorted(sign.rank for sign in signs if sign not in hung)
+    for heartbeat in hung:
+        silent = "" if now - heartbeat.written < 60 else f", no heartbeat for {now - heartbeat.written:.0f} s"
+        parts.append(f"rank {heartbeat.rank} in stage '{heartbeat.stage}' for {now - heartbeat.entered:.0f} s{silent}")
+    waiting = sorted(heartbeat.rank for heartbeat in heartbeats if heartbeat not in hung)
     others = f"; waiting for it: rank {', '.join(map(str, waiting))}" if waiting else ""
     return f"watchdog: no progress: {'; '.join(parts)}{others}"
 
 
 class Watchdog:
-    """A thread beside the training of one rank."""
+    """A thread that monitors one rank's training."""
 
     def __init__(self, stages: Stages, folder: Path, rank: int, num_ranks: int, timeout_s: float) -> None:
         self.stages, self.folder, self.rank, self.num_ranks = stages, folder, rank, num_ranks
@@ -141,7 +147,7 @@ class Watchdog:
         self._done.set()
         self._thread.join()
         self._file(self.rank).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # another rank is not at its end yet
+        with contextlib.suppress(OSError):  # another rank has not ended yet
             self.folder.rmdir()
 
     def _file(self, rank: int) -> Path:
@@ -155,38 +161,41 @@ class Watchdog:
     def _write(self) -> None:
         now = time.time()
         entered = now - (time.monotonic() - self.stages.since)
-        sign = Sign(self.rank, self.stages.name, self.stages.num_changes, entered, now)
-        replace_file(self._file(self.rank), json.dumps(asdict(sign)), durable=False)
+        heartbeat = Heartbeat(self.rank, self.stages.name, self.stages.num_changes, entered, now)
+        replace_file(self._file(self.rank), json.dumps(asdict(heartbeat)), durable=False)
 
     def _look(self) -> None:
-        signs = [sign for rank in range(self.num_ranks) if (sign := self._read(rank))]
+        heartbeats = [heartbeat for rank in range(self.num_ranks) if (heartbeat := self._read(rank))]
         now = time.time()
-        hung = hanging(signs, now, self.timeout_s)
+        hung = hanging(heartbeats, now, self.timeout_s)
         if not hung or self._said_at == hung[0].num_changes:
             return
         self._said_at = hung[0].num_changes  # once per hang
         if self.rank == 0:
-            print(describe(hung, signs, now), file=sys.stderr, flush=True)
-        if self.rank in [sign.rank for sign in hung]:
+            print(describe(hung, heartbeats, now), file=sys.stderr, flush=True)
+        if self.rank in [heartbeat.rank for heartbeat in hung]:
             print(f"watchdog: rank {self.rank} stands here:", file=sys.stderr, flush=True)
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
 
-    def _read(self, rank: int) -> Sign | None:
+    def _read(self, rank: int) -> Heartbeat | None:
         try:
-            return Sign(**json.loads(self._file(rank).read_text()))
+            return Heartbeat(**json.loads(self._file(rank).read_text()))
         except FileNotFoundError:
-            return None  # not started yet, or at its end
+            return None  # not started yet, or already ended
 
+
+# ----------------------------------------------------------------------------------------------------
+# Health: checks of rewards, weights and training signal
 
 GAP_FACTOR = 3.0
 GAP_MARGIN = 0.01  # log-probability per token; a gap of rounding alone (float32: 1e-6) must not count
 GAP_STEPS_OF_REFERENCE = 5
 GAP_PATIENCE = 5
-GAP_REMIND_STEPS = 100  # how often a run that trains on in spite of the gap is warned
+GAP_REMIND_STEPS = 100  # how often a run that continues in spite of the gap is warned
 
 
 class TrainingStopped(RuntimeError):
-    """The run cannot go on; the message says why and what to look at."""
+    """The run cannot continue; the message gives the reason and what to check."""
 
 
 class RewardWatch:
@@ -197,24 +206,24 @@ class RewardWatch:
         self.num_bad_steps = 0
 
     def look(self, rewards: Iterable[float]) -> int:
-        """Takes a step's rewards of all ranks; returns how many of them are None, NaN or inf."""
+        """Checks a step's rewards of all ranks; returns how many of them are None, NaN or inf."""
         finite = [math.isfinite(reward) for reward in rewards]
         self.num_bad_steps = 0 if any(finite) else self.num_bad_steps + 1
         if self.num_bad_steps >= self.max_bad_steps:
             raise TrainingStopped(
                 f"no reward function gave a usable reward for {self.num_bad_steps} steps in a row (None, NaN or inf for all "
                 f"{len(finite)} completions): look at the reward functions and at OUTPUT_DIR/completions; "
-                "--max_bad_steps sets how many such steps are borne"
+                "--max_bad_steps sets how many such steps are tolerated"
             )
         return finite.count(False)
 
 
 class GapWatch:
-    """vLLM's against the trainer's log-probabilities of the sampled tokens, mean |difference| per token, step by step.
+    """Compares vLLM's with the trainer's log-probabilities of the sampled tokens: mean |difference| per token, step by step.
 
-    Two bounds. Rounding makes a gap that stays constant, stale weights one that grows with every update: the first steps
-    measure the rounding, and later ones may exceed it by GAP_FACTOR. A gap that is wide from the first step shows no growth:
-    no gap may exceed `max_gap` (see --max_logp_gap for the default).
+    There are two limits. Rounding causes a constant gap, stale weights one that grows with every update: the first steps
+    measure the rounding, and later gaps may exceed it by GAP_FACTOR. A gap that is large from the start does not grow, so no
+    gap may exceed `max_gap` (--max_logp_gap).
     """
 
     def __init__(self, max_gap: float, *, stop: bool = True) -> None:
@@ -236,7 +245,7 @@ class GapWatch:
             f"step {step}: vLLM's and the trainer's log-probabilities differ by {gap:.4f} per token ({self._why(usual)}"
         )
         if self.num_wide >= GAP_PATIENCE and self.stop:
-            raise TrainingStopped(f"{text}, for {self.num_wide} steps in a row; --stop_on_logp_gap false trains on")
+            raise TrainingStopped(f"{text}, for {self.num_wide} steps in a row; --stop_on_logp_gap false continues")
         often = self.num_wide <= GAP_PATIENCE or self.num_wide % GAP_REMIND_STEPS == 0
         return text if often else None
 
@@ -250,7 +259,7 @@ class GapWatch:
 
 
 class SignalWatch:
-    """Notices `patience` steps in a row in which no group was valid: the run learnt nothing from them."""
+    """Detects `patience` steps in a row without a valid group: nothing was learnt from them."""
 
     def __init__(self, patience: int, last_valid_step: int = 0) -> None:
         self.patience = patience
@@ -258,7 +267,7 @@ class SignalWatch:
         self.num_prompts = self.num_never_correct = 0  # since the last valid group
 
     def add(self, records: Sequence[Record], step: int) -> None:
-        """Takes a batch's ledger records of all ranks; a step may have several batches."""
+        """Adds a batch's ledger records of all ranks; a step may have several batches."""
         if any(record["valid"] for record in records):
             self.last_valid_step, self.num_prompts, self.num_never_correct = step, 0, 0
         else:
@@ -280,7 +289,7 @@ def _what_to_check(never_correct_share: float) -> str:
             f"{never_correct_share:.0%} of the prompts had no correct completion at any hint level. Look in "
             "OUTPUT_DIR/completions: is the answer inside <answer> tags, is it cut off (completions/clipped_ratio, "
             "--max_completion_length), is a "
-            "correct one judged wrong (--scorer)? If all are really wrong, the questions are too hard for this model"
+            "correct one scored as wrong (--scorer)? If all are really wrong, the questions are too hard for this model"
         )
     return (
         f"{1 - never_correct_share:.0%} of the prompts had a correct completion, but all completions of a group got the same "
@@ -289,7 +298,7 @@ def _what_to_check(never_correct_share: float) -> str:
 
 
 class Health:
-    """The three checks of a run, and what a checkpoint keeps of them."""
+    """The three checks of a run, and the counters that a checkpoint stores."""
 
     def __init__(self, args: Any) -> None:
         """`args`: HintGRPOConfig."""
@@ -305,7 +314,7 @@ class Health:
         }
 
     def restore(self, counters: dict[str, Any], step: int) -> None:
-        """`counters` of a checkpoint after `step`; one of an older version may lack some."""
+        """`counters` of a checkpoint after `step`; a checkpoint of an older version may lack some."""
         self.rewards.num_bad_steps = counters.get("num_bad_steps", 0)
         self.gap.first = counters.get("first_gaps", [])
         self.signal.last_valid_step = counters.get("last_valid_step", step)
@@ -316,13 +325,14 @@ def warn(text: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------
-# A cluster's warning (SIGTERM, or SIGUSR1) and Ctrl-C end the run after the present step, with a checkpoint to resume from.
+# Stopping: a cluster's warning (SIGTERM or SIGUSR1) and Ctrl-C end the run after the present step, with a checkpoint to resume
+# from
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopOnSignal(TrainerCallback):
-    """The ranks agree at the end of every step: one of them may have received the signal before the others."""
+    """The ranks agree at the end of every step, since one of them may receive the signal earlier than the others."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -346,7 +356,7 @@ class StopOnSignal(TrainerCallback):
         anywhere = gather(torch.tensor([self.received], device=self.device)).max().item()
         if anywhere:
             self.stopped_by = int(anywhere)
-            args.save_only_model = False  # this checkpoint is there to be resumed
+            args.save_only_model = False  # this checkpoint is for resuming
             control.should_save = control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

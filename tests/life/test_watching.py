@@ -17,8 +17,8 @@ from hint_grpo.rollout.serve import with_needed_flags
 from hint_grpo.training.monitoring import (
     NAMES,
     GapWatch,
+    Heartbeat,
     RewardWatch,
-    Sign,
     SignalWatch,
     Stages,
     TrainingStopped,
@@ -55,9 +55,9 @@ def test_a_stage_that_raises_ends_its_clock():
 
 def test_who_hangs_is_the_rank_least_far():
     signs = [
-        Sign(0, "policy", 12, 100.0, 159.0),
-        Sign(1, "generate", 11, 90.0, 160.0),
-        Sign(2, "policy", 12, 99.0, 158.0),
+        Heartbeat(0, "policy", 12, 100.0, 159.0),
+        Heartbeat(1, "generate", 11, 90.0, 160.0),
+        Heartbeat(2, "policy", 12, 99.0, 158.0),
     ]
     assert hanging(signs, 160.0, 75.0) == []
     hung = hanging(signs, 170.0, 75.0)
@@ -65,7 +65,7 @@ def test_who_hangs_is_the_rank_least_far():
     text = describe(hung, signs, 170.0)
     assert "rank 1 in stage 'generate' for 80 s" in text
     assert "waiting for it: rank 0, 2" in text
-    assert "no sign of life for 100 s" in describe([Sign(1, "generate", 11, 90.0, 70.0)], signs, 170.0)
+    assert "no heartbeat for 100 s" in describe([Heartbeat(1, "generate", 11, 90.0, 70.0)], signs, 170.0)
     assert hanging([], 170.0, 75.0) == []
 
 
@@ -137,7 +137,7 @@ def test_a_gap_that_is_wide_from_the_first_step_warns_then_stops():
     for step in range(1, 5):
         assert "differ by 0.0800 per token (--max_logp_gap 0.05) from the first step on" in watch.look(0.08, step)
     with pytest.raises(
-        TrainingStopped, match=r"other prompts .* for 5 steps in a row; --stop_on_logp_gap false trains on"
+        TrainingStopped, match=r"other prompts .* for 5 steps in a row; --stop_on_logp_gap false continues"
     ):
         watch.look(0.08, 5)
 
