@@ -1,1 +1,11 @@
-"""The measurements behind every speed and memory figure that the README quotes."""
+"""The measurements behind every speed and memory figure in the README. Each script prints its table; results/ keeps them.
+
+calibrated_decoding   tokens per second of calibrated decoding, in five ways
+train_step            time and memory of a training step, against plain TRL and the original code's schedule
+escalation            what hint levels add to a training step with vLLM
+scaling               time and memory as a run and its data grow
+scoring               completions scored per second
+pictures              what --picture_processing changes
+
+Shared by them: measuring (time, peak memory), profiles (trainers with a fixed level profile), random_model.
+"""

@@ -1,14 +1,14 @@
-"""Calibrated decoding, four ways, in one run on one machine: `python benchmarks/calibrated_decoding.py`.
+"""Calibrated decoding in five ways, in one run on one machine: `python benchmarks/calibrated_decoding.py`.
 
-    paper     transformers' generate, a logits processor on doubled static batches of 10 (how the paper's code decodes)
-    hf        hint_grpo's transformers path: batches by length, finished questions leave
+    paper     transformers' generate, a logits processor on doubled static batches of 10 (as in the paper's code)
+    hf        hint_grpo's transformers path: batches by length, finished questions leave the batch
     vllm      hint_grpo's vLLM path
-    vllm-0    the same at scale 0: one request a question
-    plain     vLLM alone: LLM.generate, no calibration, nothing of hint_grpo in it
+    vllm-0    the same at scale 0: one request per question
+    plain     vLLM's LLM.generate without calibration or hint_grpo's decoder
 
-Asked for on two CPU cores: vllm at least 2.5 times as fast as paper, and a calibrated token at most 2.1 times as dear
-as a plain one. Every measurement is a process of its own; methods take turns over several rounds, and the medians are
-shown, because a machine is seldom idle. Without --model_path a random model of about 25 million parameters is made.
+Targets on two CPU cores: vllm at least 2.5 times as fast as paper, and a calibrated token at most 2.1 times the cost of a plain
+one. Each measurement is a fresh process. The methods alternate over several rounds and the table shows medians, because a
+machine is seldom idle. Without --model_path a random model of about 25 million parameters is used.
 """
 
 import argparse
@@ -37,8 +37,8 @@ Tokens = dict[str, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One method, one round: wall and processor seconds, and each question's tokens."""
+class Measurement:
+    """One method in one round: wall and CPU seconds, and each question's tokens by its id."""
 
     method: str
     seconds: float
@@ -51,11 +51,13 @@ class Measured:
 
     @property
     def speed(self) -> float:
+        """Tokens per second of wall time."""
         return self.num_tokens / self.seconds
 
 
 def main() -> None:
     arguments = parse()
+    # A process that `in_fresh_process` started: one measurement, printed as the last line.
     if arguments.worker:
         measured = measure(arguments)
         print(json.dumps(asdict(measured)))
@@ -64,7 +66,7 @@ def main() -> None:
         prepare(arguments, Path(scratch))
         rounds = []
         for number in range(arguments.rounds):
-            rounds.append({method: in_own_process(method, arguments) for method in arguments.methods})
+            rounds.append({method: in_fresh_process(method, arguments) for method in arguments.methods})
             speeds = "  ".join(f"{method} {measured.speed:.0f}" for method, measured in rounds[-1].items())
             print(f"round {number + 1}, tokens/s:  {speeds}", flush=True)
     print(table(rounds, arguments))
@@ -74,14 +76,14 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_path", type=Path, help="a real model instead of the random one")
     parser.add_argument("--prompt_path", type=Path, help="questions in GeoQA's layout (default: the toy world's)")
-    parser.add_argument("--data_path", type=Path, help="the folder Geo170K of their pictures")
+    parser.add_argument("--data_path", type=Path, help="folder Geo170K with their pictures")
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("--max_new_tokens", type=int, default=128)
     parser.add_argument("--scale", type=float, default=0.8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--hf_batch_size", type=int, default=PAPER_BATCH_SIZE, help="questions a batch of hf's")
-    parser.add_argument("--vllm_batch_size", type=int, default=40, help="questions in vLLM at a time")
+    parser.add_argument("--hf_batch_size", type=int, default=PAPER_BATCH_SIZE, help="questions per batch of hf")
+    parser.add_argument("--vllm_batch_size", type=int, default=40, help="questions in vLLM at once")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--gpu_memory_utilization", type=float, default=0.9)
     parser.add_argument("--end_share", type=float, default=0.01, help="share of end tokens in the random vocabulary")
@@ -90,12 +92,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--worker", choices=METHODS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if bool(arguments.prompt_path) != bool(arguments.data_path):
-        raise UserError("--prompt_path and --data_path belong together")
+        raise UserError("--prompt_path and --data_path must be given together")
     return arguments
 
 
 def prepare(arguments: argparse.Namespace, scratch: Path) -> None:
-    """Fills in what was not given: the random model, the toy world's questions."""
+    """Fills in the defaults: the random model, the toy world's questions."""
     if arguments.prompt_path is None:
         from hint_grpo.toy.world import write_test_data
 
@@ -115,23 +117,25 @@ def prepare(arguments: argparse.Namespace, scratch: Path) -> None:
         print(f"random model of {size / 1e6:.1f} M parameters")
 
 
-def in_own_process(method: str, arguments: argparse.Namespace) -> Measured:
+def in_fresh_process(method: str, arguments: argparse.Namespace) -> Measurement:
+    """Runs this script for one method. Raises UserError with the end of its output if it fails."""
     values = {name: value for name, value in vars(arguments).items() if name not in ("worker", "methods", "rounds")}
     flags = [text for name, value in values.items() for text in (f"--{name}", str(value))]
     command = [sys.executable, __file__, *flags, "--worker", method]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         raise UserError(f"{method} failed:\n{process.stderr[-3000:]}")
-    return Measured(**json.loads(process.stdout.splitlines()[-1]))
+    return Measurement(**json.loads(process.stdout.splitlines()[-1]))
 
 
-def measure(arguments: argparse.Namespace) -> Measured:
+def measure(arguments: argparse.Namespace) -> Measurement:
+    """Decodes all questions with `arguments.worker`; loading and the first NUM_WARM_UP questions are not measured."""
     requests = read_requests(arguments)
     decode = LOADERS[arguments.worker](arguments)
     decode(requests[:NUM_WARM_UP])
     wall, cpu = time.perf_counter(), time.process_time()
     tokens = decode(requests)
-    return Measured(arguments.worker, time.perf_counter() - wall, time.process_time() - cpu, tokens)
+    return Measurement(arguments.worker, time.perf_counter() - wall, time.process_time() - cpu, tokens)
 
 
 def read_requests(arguments: argparse.Namespace) -> list[DecodeRequest]:
@@ -144,7 +148,12 @@ def read_requests(arguments: argparse.Namespace) -> list[DecodeRequest]:
     ]
 
 
+# ----------------------------------------------------------------------------------------------------
+# The methods: each loader returns a function from requests to tokens
+
+
 def load_ours(arguments: argparse.Namespace, backend: str, batch_size: int, scale: float) -> Callable[..., Tokens]:
+    """This project's decoder."""
     from hint_grpo.calibration.load import load_decoder
 
     decoder = load_decoder(
@@ -159,7 +168,7 @@ def load_ours(arguments: argparse.Namespace, backend: str, batch_size: int, scal
 
 
 def load_paper(arguments: argparse.Namespace) -> Callable[..., Tokens]:
-    """Doubled static batches in the order of the questions; every row runs until the last of its batch has ended."""
+    """Doubled static batches in the order of the questions; every row runs until all rows of its batch have ended."""
     from hint_grpo.calibration.hf import HfDecoder
     from hint_grpo.calibration.load import load_decoder
     from hint_grpo.prompts import evaluation_messages
@@ -168,6 +177,7 @@ def load_paper(arguments: argparse.Namespace) -> Callable[..., Tokens]:
     assert isinstance(ours, HfDecoder)
     model, processor, rules = ours.model, ours.encoder.processor, ours.rules
 
+    # logits + scale * (logits - logits without the picture), for both halves of the batch.
     def combine_halves(_: Any, logits: Any) -> Any:
         with_image, text_only = logits.chunk(2)
         return (with_image + arguments.scale * (with_image - text_only)).repeat(2, 1)
@@ -206,12 +216,13 @@ def load_paper(arguments: argparse.Namespace) -> Callable[..., Tokens]:
 
 
 def until_end(row: list[int], eos_ids: tuple[int, ...]) -> list[int]:
+    """The tokens up to the first end token, inclusive."""
     ends = [position for position, token in enumerate(row) if token in eos_ids]
     return row[: ends[0] + 1] if ends else row
 
 
 def load_plain(arguments: argparse.Namespace) -> Callable[..., Tokens]:
-    """vLLM alone, with its own repetition penalty and logit bias."""
+    """vLLM without calibration, with its built-in repetition penalty and logit bias."""
     from hint_grpo.machine.stack import HAS_CUDA, inspect_models_in_this_process
 
     from transformers import AutoConfig
@@ -267,8 +278,12 @@ LOADERS: dict[str, Callable[[argparse.Namespace], Callable[..., Tokens]]] = {
 }
 
 
-def table(rounds: list[dict[str, Measured]], arguments: argparse.Namespace) -> str:
-    """Medians over the rounds; ratios are taken within a round, where both sides saw the same machine."""
+# ----------------------------------------------------------------------------------------------------
+# Results
+
+
+def table(rounds: list[dict[str, Measurement]], arguments: argparse.Namespace) -> str:
+    """Medians over the rounds; ratios are computed within a round, because both sides then saw the same load."""
     lines = [
         f"{arguments.questions} questions, up to {arguments.max_new_tokens} tokens each, scale {arguments.scale}, "
         f"median of {len(rounds)} rounds",
@@ -283,15 +298,15 @@ def table(rounds: list[dict[str, Measured]], arguments: argparse.Namespace) -> s
     return "\n".join(lines + agreement(rounds[0]))
 
 
-def times_as_fast(rounds: list[dict[str, Measured]], method: str, other: str) -> float:
-    """Median ratio of two methods' tokens per second; NaN where one was not measured."""
+def times_as_fast(rounds: list[dict[str, Measurement]], method: str, other: str) -> float:
+    """Median ratio of two methods' tokens per second; NaN if one was not measured."""
     if method not in rounds[0] or other not in rounds[0]:
         return math.nan
     return statistics.median(r[method].speed / r[other].speed for r in rounds)
 
 
-def agreement(measured: dict[str, Measured]) -> list[str]:
-    """Whether methods that compute the same thing gave the same tokens."""
+def agreement(measured: dict[str, Measurement]) -> list[str]:
+    """For pairs of methods that compute the same thing: for how many questions they gave the same tokens."""
     lines = []
     for one, other in (("vllm", "hf"), ("vllm-0", "plain")):
         if one in measured and other in measured:

@@ -2,12 +2,14 @@
 
     python benchmarks/escalation.py [--steps 6]
 
-One trainer with one vLLM engine in its process takes steps of all variants in turn, so that whatever else the machine does
-hits all alike; ratios of medians. Half of a step's prompts fail level 0 and half of those level 1, laid down and not left to
-the model (random weights). Every completion's length is drawn from a log-normal distribution by round, prompt, level and
-place, the same for all variants; a hint that gives a third of a reasoning leaves two thirds to write. Sigma 0.6 is that of
-Qwen2-VL-7B's published answers to GeoQA (the longest is ten times the median). The published command's step on a node of
-8 GPUs is 7 prompts x 4; here it is 8 x 4.
+One trainer with one vLLM engine in its process runs steps of all variants in turn, so that other load on the machine affects
+all alike; the table has ratios of medians.
+
+- Half of a step's prompts fail level 0 and half of those level 1, fixed in advance (the model has random weights).
+- Each completion's length is drawn from a log-normal distribution, by round, prompt, level and place in the group, and is the
+  same for all variants. A hint that gives a third of a reasoning leaves two thirds to write. Sigma 0.6 is that of Qwen2-VL-7B's
+  published answers to GeoQA (the longest is ten times the median).
+- The published command's step on a node of 8 GPUs has 7 prompts x 4 completions; here it has 8 x 4.
 """
 
 import sys
@@ -42,22 +44,23 @@ from hint_grpo.training.config import HintGRPOConfig
 
 PLAIN, LAZY, EAGER, ORIGINAL = "num_groups 1", "num_groups 3, lazy", "num_groups 3, eager", "original's schedule"
 VARIANTS = (PLAIN, LAZY, EAGER, ORIGINAL)
-MEDIAN_TOKENS, SIGMA, MOST_TOKENS = 48, 0.6, 192
+MEDIAN_TOKENS, SIGMA, MAX_TOKENS = 48, 0.6, 192  # of a completion's length without a hint
 
 
 def length(key: str, level: int, num_levels: int = 3) -> int:
-    """Tokens of a completion: heavy-tailed, and shorter by what the hint gives."""
+    """Length of a completion in tokens: log-normal, determined by `key`, and shorter by the share that the hint gives."""
     drawn = random.Random(key).lognormvariate(math.log(MEDIAN_TOKENS), SIGMA)
-    return max(4, round(min(MOST_TOKENS, drawn) * (1 - level / num_levels)))
+    return max(4, round(min(MAX_TOKENS, drawn) * (1 - level / num_levels)))
 
 
-class LaidDownLengths(vllm_colocate.ColocatedVLLM):
-    """Ends every completion at its laid-down length, the same for all variants of a round."""
+class FixedLengthVLLM(vllm_colocate.ColocatedVLLM):
+    """Ends every completion at its length from `length`, which is the same for all variants of a round."""
 
     round_number = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # vLLM derives each completion's sampling settings here from those of its group: set its length too.
         one_of_a_group = ParentRequest._get_child_sampling_params
 
         def with_length(request: ParentRequest, place: int) -> Any:
@@ -73,8 +76,8 @@ class LaidDownLengths(vllm_colocate.ColocatedVLLM):
         return super()._settings(turn, num_generations) | {"ignore_eos": True}
 
 
-class InTurn(TrainerCallback):
-    """Gives every step the next variant, and takes its time."""
+class AlternateVariants(TrainerCallback):
+    """Switches the trainer to the next variant before every step; collects the steps' times and tokens by variant."""
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
@@ -103,7 +106,10 @@ class InTurn(TrainerCallback):
         )
 
 
-def measure(root: Path, steps: int, prompts: int, group: int, hidden_size: int, layers: int) -> tuple[InTurn, int]:
+def measure(
+    root: Path, steps: int, prompts: int, group: int, hidden_size: int, layers: int
+) -> tuple[AlternateVariants, int]:
+    """Runs one warm-up step and `steps` steps per variant; returns the measurements and the model's number of parameters."""
     world = build_world(root / "world", num_train=160, num_test=1, families=("Qwen2.5-VL",))
     parameters = save_random_model(
         root / "model", hidden_size=hidden_size, num_layers=layers, vocab_size=4096, end_share=0.0
@@ -115,13 +121,13 @@ def measure(root: Path, steps: int, prompts: int, group: int, hidden_size: int, 
         output_dir=str(root / "run"),
         per_device_train_batch_size=prompts,
         num_generations=group,
-        max_completion_length=MOST_TOKENS,
+        max_completion_length=MAX_TOKENS,
         max_prompt_length=512,
         max_steps=len(VARIANTS) * (steps + 1),
         num_train_epochs=99,
         learning_rate=0.0,  # every step does the same work
         num_groups=3,
-        escalation="eager",  # the engine must hold all levels
+        escalation="eager",  # so that the engine is large enough for all levels at once
         use_vllm=True,
         vllm_mode="colocate",
         vllm_enable_sleep_mode=False,
@@ -133,9 +139,9 @@ def measure(root: Path, steps: int, prompts: int, group: int, hidden_size: int, 
     )
 
     def accuracy(completions: list[Any], **_: Any) -> list[float]:
-        return [0.0] * len(completions)  # laid down by the trainer's judge
+        return [0.0] * len(completions)  # replaced by the scorer of ProfiledTrainer
 
-    vllm_colocate.ColocatedVLLM = LaidDownLengths  # type: ignore[misc]
+    vllm_colocate.ColocatedVLLM = FixedLengthVLLM  # type: ignore[misc]
     trainer = OriginalSchedule(
         model=AutoModelForImageTextToText.from_pretrained(root / "model", dtype=torch.float32),
         reward_funcs=[accuracy],
@@ -145,13 +151,13 @@ def measure(root: Path, steps: int, prompts: int, group: int, hidden_size: int, 
         processing_class=processor,
     )
     trainer.remove_callback(PrinterCallback)
-    in_turn = InTurn(trainer)
-    trainer.add_callback(in_turn)
+    measured = AlternateVariants(trainer)
+    trainer.add_callback(measured)
     trainer.train()
-    return in_turn, parameters
+    return measured, parameters
 
 
-def report(measured: InTurn, parameters: int, prompts: int, group: int) -> str:
+def report(measured: AlternateVariants, parameters: int, prompts: int, group: int) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU cores"
     seconds = {variant: statistics.median(measured.seconds[variant]) for variant in VARIANTS}
     generating = {variant: statistics.median(measured.generating[variant]) for variant in VARIANTS}
@@ -173,7 +179,7 @@ def report(measured: InTurn, parameters: int, prompts: int, group: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=6, help="steps per variant")
+    parser.add_argument("--steps", type=int, default=6, help="measured steps per variant")
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--group", type=int, default=4)
     parser.add_argument("--hidden_size", type=int, default=320)

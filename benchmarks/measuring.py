@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work, work in a process of its own, the time of training steps."""
+"""Peak memory of a function, a function in a fresh process, the time of training steps. Shared by the benchmarks."""
 
 import hint_grpo.machine.stack  # noqa: F401
 
@@ -14,18 +14,19 @@ from transformers import TrainerCallback
 
 
 def rss() -> int:
-    """Bytes that this process holds in memory now."""
+    """Resident memory of this process now, in bytes (Linux)."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def peak_of(run: Callable[[], Any]) -> int:
-    """Bytes that `run` held at most, above what was held before it: of the GPU where there is one, else of the process."""
+    """Peak memory while `run` runs, in bytes above what was in use before: of the GPU if there is one, else of the process."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
+    # Without a GPU a thread samples the process's memory.
     before, peak, done = rss(), 0, threading.Event()
 
     def watch() -> None:
@@ -45,13 +46,13 @@ def _send(out: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) ->
     out.send(function(*arguments))
 
 
-def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """`function(*arguments)` in a fresh process."""
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)`, called in a new process, so that memory in use by this one does not count."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     child = context.Process(target=_send, args=(send, function, arguments))
     child.start()
-    send.close()
+    send.close()  # so that recv raises EOFError if the child dies
     value = receive.recv()
     child.join()
     return value

@@ -2,8 +2,8 @@
 
     python benchmarks/pictures.py [FILE_OR_FOLDER ...] [--questions 200]
 
-Without files only the toy's pictures are compared, as they are (sides of whole image tokens: nothing is resized) and drawn
-larger, to 115 % and 160 % of their size. Pixel values are what the model gets: about 0.014 is one step of 8 bits.
+Without files only the toy's pictures are compared: as they are (their sides are whole image tokens, so nothing is resized) and
+enlarged to 115 % and 160 %. Pixel values are the model's inputs; about 0.014 is one step of 8 bits.
 """
 
 import sys
@@ -30,15 +30,15 @@ from hint_grpo.families import family_of
 from hint_grpo.toy.models import FAMILIES, toy_processor
 from hint_grpo.toy.world import World, build_world
 
-ENLARGED = (1.0, 1.15, 1.6)
+ENLARGED = (1.0, 1.15, 1.6)  # factors on the toy's picture sizes
 PROCESSINGS = ("processor", "qwen_vl_utils")
 NEW_TOKENS = 64
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("files", nargs="*", type=Path, help="pictures, or folders of them")
+    parser.add_argument("--questions", type=int, default=200, help="of the toy world")
     arguments = parser.parse_args()
     print(
         "| pictures | number | size differs | mean abs difference | max abs difference |\n|---|---|---|---|---|",
@@ -60,16 +60,16 @@ def main() -> None:
 
 
 def pixel_row(name: str, files: Iterable[Path]) -> str:
-    """Differences between the model's inputs of the same picture in both ways, over all pictures that can be used."""
+    """A table row: how much the model's inputs differ between the two processings, over all readable pictures."""
     processor = toy_processor("Qwen2.5-VL")
-    # As Qwen2-VL and Qwen2.5-VL ship it.
+    # The limits that Qwen2-VL and Qwen2.5-VL ship with.
     processor.image_processor = Qwen2VLImageProcessor(min_pixels=3136, max_pixels=12845056)
     family = family_of(processor)
-    ways = [Pictures(processor, processing) for processing in PROCESSINGS]
+    pictures = [Pictures(processor, processing) for processing in PROCESSINGS]
     differences, num_other_size, number = [], 0, 0
     for file in files:
         try:
-            pair = [family.image_inputs(way.resized(way.open(str(file)))) for way in ways]
+            pair = [family.image_inputs(each.resized(each.open(str(file)))) for each in pictures]
         except BadImage:
             continue
         number += 1
@@ -95,7 +95,7 @@ def enlarged_questions(world: World, factor: float) -> list[DecodeRequest]:
 
 
 def token_rows(model: Path, family: str, sets: dict[float, list[DecodeRequest]]) -> Iterable[str]:
-    """Greedy tokens in both ways, by the transformers backend in float32."""
+    """Table rows: how many greedy answers differ between the two processings (transformers backend, float32)."""
     decoders = [
         load_decoder(
             model,
@@ -116,7 +116,7 @@ def token_rows(model: Path, family: str, sets: dict[float, list[DecodeRequest]])
 
 
 def first_difference(one: Sequence[int], other: Sequence[int]) -> int:
-    """The place of the first token that differs, from 0."""
+    """Index of the first token that differs."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 

@@ -1,8 +1,10 @@
-"""Trainers at a level profile that is laid down and not left to the model, and the schedule of the original code.
+"""Trainers whose prompts succeed at hint levels that are fixed in advance, and the schedule of the original code.
 
-Half of a step's prompts succeed at level 0, a quarter at level 1, a quarter at level 2: half of the prompts fail level 0, half of
-those level 1.
+Half of a step's prompts succeed at level 0, a quarter at level 1, a quarter at level 2; that is, half of the prompts fail level 0
+and half of those level 1. So every benchmark does the same work, whatever the model writes.
 """
+
+import hint_grpo.machine.stack  # noqa: F401
 
 from dataclasses import replace
 from typing import Any
@@ -14,40 +16,43 @@ from hint_grpo.rollout.escalation import GroupScorer
 from hint_grpo.rollout.types import Group, Sampled, Turn
 from hint_grpo.training.trainer import HintGRPOTrainer
 
-NEEDED_LEVELS = (0, 0, 1, 2)
+NEEDED_LEVELS = (0, 0, 1, 2)  # the lowest level at which a prompt succeeds, by its place in the step
 
 
-class LaidDown(GroupScorer):
-    """One completion of a group is correct from the level on that the prompt's place in the step gives it."""
+class FixedProfileScorer(GroupScorer):
+    """Counts a group's first completion as correct from the prompt's needed level on, and no other completion."""
 
     def __call__(self, row: dict[str, Any], turn: Turn, completions: list[Sampled]) -> Group:
         group = super().__call__(row, turn, completions)
-        right = turn.hint.level >= NEEDED_LEVELS[turn.index % len(NEEDED_LEVELS)]
-        accuracy_G = [float(right and place == 0) for place in range(len(completions))]
+        succeeds = turn.hint.level >= NEEDED_LEVELS[turn.index % len(NEEDED_LEVELS)]
+        accuracy_G = [float(succeeds and place == 0) for place in range(len(completions))]
         return replace(group, accuracy_G=accuracy_G, rewards_GF=[[value] for value in accuracy_G])
 
 
 class ProfiledTrainer(HintGRPOTrainer):
-    """This project's trainer, at the laid-down level profile."""
+    """This project's trainer with the fixed level profile."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.scorer = LaidDown(self.scorer.rewards, self.scorer.accuracy, self.scorer.decode)
+        self.scorer = FixedProfileScorer(self.scorer.rewards, self.scorer.accuracy, self.scorer.decode)
 
 
 class OriginalSchedule(ProfiledTrainer):
-    """All levels sampled in one call, and every level's group scored by the policy and the reference model, to use one of them.
+    """The original code's schedule: policy and reference model score the groups of all levels, and one group is used.
 
-    To be used with escalation eager. `scores_all_levels` off: this project's own schedule.
+    Needs `escalation="eager"`, which samples all levels in one call. With `scores_all_levels = False` this is the project's own
+    schedule.
     """
 
     scores_all_levels = True
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        # This project's schedule: only the chosen group of every prompt is scored.
         batch = super()._generate_and_score_completions(inputs)
         levels = sorted({level for rollout in self.batch.rollouts for level in rollout.groups})
         for level in levels if self.scores_all_levels else ():
             groups = [rollout.groups[level] for rollout in self.batch.rollouts if level in rollout.groups]
+            # The completions of the groups that were not chosen, each with its prompt.
             rows = [
                 (group.turn.prompt, group.turn.begun_ids + completion.token_ids)
                 for group in groups
@@ -59,6 +64,8 @@ class OriginalSchedule(ProfiledTrainer):
         return batch
 
     def _score(self, rows: list[tuple[Any, list[int]]]) -> None:
+        """Forward passes over (prompt, completion tokens) pairs by reference model and policy; the results are dropped."""
+        # Prompts are padded on the left, completions on the right: (rows, T).
         pad_id = self._tokenizer.pad_token_id
         completion_ids = pad([torch.tensor(ids) for _, ids in rows], padding_value=pad_id)
         completion_mask = pad([torch.ones(len(ids), dtype=torch.long) for _, ids in rows], padding_value=0)

@@ -1,7 +1,7 @@
-"""A Qwen2.5-VL with random weights, of any size, with the toy world's tokenizer and processor: for measuring speed.
+"""A Qwen2.5-VL of any size with random weights and the toy world's tokenizer and processor, for measuring speed.
 
-Random weights never mean to end. So that completions end at different lengths, as real ones do, a share of the
-vocabulary counts as end tokens.
+A model with random weights rarely writes the end token. A share of the vocabulary therefore counts as end tokens, so that
+completions end at different lengths, as real ones do.
 """
 
 from hint_grpo.machine.stack import HAS_CUDA  # noqa: F401
@@ -16,13 +16,16 @@ from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2_5_VLForCondit
 from hint_grpo.toy.models import toy_processor
 
 HEAD_DIM = 64
-SHARPNESS = 3.0  # weights larger than at initialisation: logits far enough apart that rounding decides nothing
+SHARPNESS = 3.0  # factor on the initial weights: logits far enough apart that rounding does not change the greedy token
 
 
 def save_random_model(
     directory: Path, *, hidden_size: int, num_layers: int, vocab_size: int, end_share: float, seed: int = 0
 ) -> int:
-    """Writes the model; returns its number of parameters."""
+    """Writes the model with its processor to `directory`; returns its number of parameters.
+
+    hidden_size: a multiple of HEAD_DIM. end_share: share of the vocabulary that ends a completion.
+    """
     processor = toy_processor("Qwen2.5-VL")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -69,7 +72,7 @@ def _config(processor: Any, hidden_size: int, num_layers: int, vocab_size: int) 
 
 
 def _generation_config(tokenizer: Any, vocab_size: int, end_share: float, seed: int) -> GenerationConfig:
-    """As Qwen2.5-VL ships it, with more end tokens."""
+    """Qwen2.5-VL's generation config with more end tokens."""
     ends = random.Random(seed).sample(range(vocab_size), round(end_share * vocab_size))
     return GenerationConfig(
         eos_token_id=sorted({tokenizer.eos_token_id, *ends}),

@@ -1,10 +1,10 @@
-"""How time and memory grow as a run grows, and what a start costs as the data grow.
+"""How a step's time and memory grow with the size of a run, and how long a start takes as the data grows.
 
     python benchmarks/scaling.py
 
-Each setting runs in a process of its own: the toy world's Qwen2.5-VL, rollouts by transformers, every prompt wrong at every level
-(so that all levels are sampled, the worst case) and every completion of full length. Peak memory is what training held above what
-the process held before it. The base setting is measured first and last; the ratios are to the mean of the two.
+Each setting runs in a fresh process: the toy world's Qwen2.5-VL, rollouts by transformers, no completion correct (so that all
+levels are sampled, the worst case) and every completion of full length. Peak memory is what training uses above what the process
+used before it. The base setting is measured first and last; the ratios are to the mean of the two.
 """
 
 import sys
@@ -28,17 +28,19 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, PrinterCallback
 
-from benchmarks.measuring import StepTimes, in_own_process, peak_of
+from benchmarks.measuring import StepTimes, in_fresh_process, peak_of
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.toy.world import build_world
 from hint_grpo.training.config import HintGRPOConfig
 from hint_grpo.training.trainer import HintGRPOTrainer
 
-RECORDS = (1_000, 10_000, 100_000)
+RECORDS = (1_000, 10_000, 100_000)  # training data sizes
 
 
 @dataclass(frozen=True)
 class Setting:
+    """Size of a run: prompts per step, completions per group, hint levels (M), tokens per completion."""
+
     prompts: int = 2
     generations: int = 4
     levels: int = 2
@@ -54,15 +56,16 @@ GROWN = {
 }
 
 
-def nothing_is_right(completions: list[Any], **_: Any) -> list[float]:
+def none_correct(completions: list[Any], **_: Any) -> list[float]:
+    """A reward of 0 for every completion, so that every prompt goes through all levels."""
     return [0.0] * len(completions)
 
 
 def train(setting: Setting, model: Path, data: Path, steps: int) -> tuple[float, int]:
-    """(median seconds of a step, peak bytes) of a run."""
+    """Trains for one warm-up step and `steps` steps; returns (median seconds per step, peak bytes)."""
     processor = AutoProcessor.from_pretrained(model, padding_side="left")
     dataset, _ = load_training_data(data, tokenizer=processor.tokenizer)
-    dataset = dataset.filter(lambda row: len(row["reasoning_steps"]) >= 4)
+    dataset = dataset.filter(lambda row: len(row["reasoning_steps"]) >= 4)  # enough steps for four different levels
     with tempfile.TemporaryDirectory() as out:
         config = HintGRPOConfig(
             output_dir=out,
@@ -81,8 +84,8 @@ def train(setting: Setting, model: Path, data: Path, steps: int) -> tuple[float,
         )
         trainer = HintGRPOTrainer(
             model=str(model),
-            reward_funcs=[nothing_is_right],
-            accuracy=nothing_is_right,
+            reward_funcs=[none_correct],
+            accuracy=none_correct,
             args=config,
             train_dataset=dataset,
             processing_class=processor,
@@ -95,7 +98,7 @@ def train(setting: Setting, model: Path, data: Path, steps: int) -> tuple[float,
 
 
 def write_records(world_data: Path, folder: Path, count: int) -> None:
-    """`count` records in LLaVA-CoT's layout, over the toy world's pictures."""
+    """Writes `count` records in LLaVA-CoT's layout: the toy world's records repeated under other ids, and its pictures."""
     records = [json.loads(line) for line in (world_data / "train.jsonl").read_text().splitlines()]
     records = [record for record in records if record.get("image", "").startswith(("geoqa+/", "CLEVR_v1.0/"))]
     folder.mkdir()
@@ -107,7 +110,7 @@ def write_records(world_data: Path, folder: Path, count: int) -> None:
 
 
 def start(model: Path, data: Path, cache: Path) -> tuple[float, int]:
-    """(seconds for the data, peak bytes of the process) of getting the training data ready and reading a sample."""
+    """Loads the training data and reads one sample; returns (seconds, peak bytes of the process)."""
     processor = AutoProcessor.from_pretrained(model)
     begun = time.perf_counter()
     dataset, _ = load_training_data(data, tokenizer=processor.tokenizer, cache_dir=cache)
@@ -115,11 +118,12 @@ def start(model: Path, data: Path, cache: Path) -> tuple[float, int]:
     return time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def steps_table(world: Any, steps: int) -> list[str]:
+def step_table(world: Any, steps: int) -> list[str]:
+    """Markdown lines: time and memory of a step for the base setting and those that grow one size."""
     model, data = world.models["Qwen2.5-VL"], world.train_data
 
     def run(setting: Setting) -> tuple[float, int]:
-        return in_own_process(train, setting, model, data, steps)
+        return in_fresh_process(train, setting, model, data, steps)
 
     first = run(BASE)
     grown = {name: [(setting, *run(setting)) for setting in settings] for name, settings in GROWN.items()}
@@ -143,7 +147,8 @@ def _line(name: str, setting: Setting, seconds: float, peak: float, base_s: floa
     )
 
 
-def starts_table(world: Any, root: Path) -> list[str]:
+def start_table(world: Any, root: Path) -> list[str]:
+    """Markdown lines: time of the first start, which fills the cache of prepared data, and of a later one."""
     lines = [
         "| training records | data at the first start (s) | data at a later start (s) | a later start, imports and processor "
         "included (s) | its peak memory (MiB) |",
@@ -152,9 +157,9 @@ def starts_table(world: Any, root: Path) -> list[str]:
     for count in RECORDS:
         folder, cache = root / f"data-{count}", root / f"cache-{count}"
         write_records(world.train_data, folder, count)
-        first, _ = in_own_process(start, world.models["Qwen2.5-VL"], folder, cache)
+        first, _ = in_fresh_process(start, world.models["Qwen2.5-VL"], folder, cache)
         begun = time.perf_counter()
-        later, peak = in_own_process(start, world.models["Qwen2.5-VL"], folder, cache)
+        later, peak = in_fresh_process(start, world.models["Qwen2.5-VL"], folder, cache)
         whole = time.perf_counter() - begun
         lines.append(f"| {count:,} | {first:.1f} | {later:.2f} | {whole:.1f} | {peak / 2**20:.0f} |")
     return lines
@@ -168,8 +173,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         world = build_world(root / "world", num_train=240, num_test=1, families=("Qwen2.5-VL",))
-        starts = starts_table(world, root)
-        steps = steps_table(world, arguments.steps)
+        starts = start_table(world, root)
+        steps = step_table(world, arguments.steps)
     print(f"{device}, {platform.machine()}, torch {torch.__version__}; median of {arguments.steps} steps", end="\n\n")
     print("\n".join([*steps, "", *starts]))
 

@@ -1,9 +1,9 @@
-"""Completions scored per second and core: prose, LaTeX and hostile input, under both protocols.
+"""Completions scored per second and core: prose, LaTeX and hostile input, with both protocols.
 
     python benchmarks/scoring.py [--completions 400]
 
-Every completion is different, so that no cache helps. A core-second is processor time of this process and its workers:
-on an idle machine the same as wall-clock time, for the two sides wait for each other.
+Every completion is different, so that no cache helps. A core-second is CPU time of this process and its workers. On an idle
+machine it equals wall time, because this process and its worker wait for each other.
 """
 
 import argparse
@@ -25,8 +25,10 @@ FAILURES = ("timeouts", "crashes", "oversized")
 
 @dataclass
 class Result:
+    """One kind of input under one protocol; times in seconds."""
+
     scored: int
-    correct: float
+    correct: float  # sum of the scores
     wall_s: float
     core_s: float
     slowest_s: float
@@ -71,13 +73,13 @@ HOSTILE = [
 
 
 def hostile(rng: random.Random) -> Case:
-    """Answers written to exhaust the checker."""
+    """An answer that is written to exhaust the checker."""
     text = HOSTILE[rng.randrange(len(HOSTILE))]
     return f"<think>it is {rng.random()}</think><answer>${text}$</answer>", "4√{3}"
 
 
 def core_seconds() -> float:
-    """Processor time so far of this process and its workers; a worker's own counter holds its ended children."""
+    """CPU time so far of this process and its workers; a worker's counter includes its children that have ended."""
     total = 0.0
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         times = process.cpu_times()
@@ -86,7 +88,8 @@ def core_seconds() -> float:
 
 
 def measure(cases: list[Case], protocol: str) -> Result:
-    score("<answer>2√2</answer>", "2√{2}")  # the start of the worker is not part of it
+    """Scores all cases one after the other."""
+    score("<answer>2√2</answer>", "2√{2}")  # starts the worker, which is not measured
     reset_stats()
     wall, core = time.perf_counter(), core_seconds()
     correct, slowest = 0.0, 0.0
@@ -99,18 +102,20 @@ def measure(cases: list[Case], protocol: str) -> Result:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--completions", type=int, default=400, help="how many of prose and of LaTeX; hostile: 16")
+    parser.add_argument(
+        "--completions", type=int, default=400, help="completions of prose, and as many of LaTeX (hostile: always 16)"
+    )
     completions = parser.parse_args().completions
     print(f"{'input':9}{'protocol':10}{'scored':>7}{'/s/core':>9}{'/s wall':>9}{'slowest s':>11}  failures")
-    for build, count in ((prose, completions), (latex, completions), (hostile, 16)):
+    for make_case, count in ((prose, completions), (latex, completions), (hostile, 16)):
         for protocol in ("strict", "paper"):
             rng = random.Random(0)
-            result = measure([build(rng) for _ in range(count)], protocol)
+            result = measure([make_case(rng) for _ in range(count)], protocol)
             failures = {
                 name: number for name, number in stats().items() if number and name not in ("scored", "compared")
             }
             print(
-                f"{build.__name__:9}{protocol:10}{result.scored:7}{result.scored / result.core_s:9.1f}"
+                f"{make_case.__name__:9}{protocol:10}{result.scored:7}{result.scored / result.core_s:9.1f}"
                 f"{result.scored / result.wall_s:9.1f}{result.slowest_s:11.3f}  {failures or 'none'}",
                 flush=True,
             )

@@ -1,14 +1,14 @@
-"""What a training step costs: plain TRL, this trainer without and with hint levels, and the schedule of the original code.
+"""The cost of a training step: plain TRL, this trainer without and with hint levels, the schedule of the original code.
 
     python benchmarks/train_step.py [--steps 2] [--rounds 6] [--tokens 96]
 
-One process times all of them in turn, round by round, so that whatever else the machine does hits all alike; the figures are
-medians and ratios. The toy world's Qwen2.5-VL, rollouts by transformers (plain TRL's vLLM path does not run on a CPU), every
-completion of the same length, and a level profile that is laid down and not left to the model: half of the prompts succeed at
-level 0, a quarter at level 1, a quarter at level 2.
+One process times all variants in turn, round by round, so that other load on the machine affects all alike; the table has
+medians and ratios. The setting: the toy world's Qwen2.5-VL, rollouts by transformers (plain TRL's vLLM path does not run on a
+CPU), completions of equal length, and a level profile fixed in advance: half of the prompts succeed at level 0, a quarter at
+level 1, a quarter at level 2.
 
-The original's schedule samples every level of every prompt and has the policy and the reference model score every level, to
-use one of them. Peak memory is measured in a process of its own per variant, above what the process held before training.
+The original's schedule samples every level of every prompt, scores every level by the policy and the reference model, and uses
+one of them. Peak memory is measured in a fresh process per variant, above what the process used before training.
 """
 
 import sys
@@ -31,7 +31,7 @@ from datasets import Dataset
 from transformers import AutoProcessor
 from trl import GRPOConfig, GRPOTrainer
 
-from benchmarks.measuring import StepTimes, in_own_process, peak_of
+from benchmarks.measuring import StepTimes, in_fresh_process, peak_of
 from benchmarks.profiles import OriginalSchedule, ProfiledTrainer
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.data.images import open_image
@@ -41,10 +41,11 @@ from hint_grpo.training.config import HintGRPOConfig
 
 PLAIN, ONE, THREE, ORIGINAL = "plain TRL", "num_groups 1", "num_groups 3", "original's schedule"
 VARIANTS = (PLAIN, ONE, THREE, ORIGINAL)
-PROMPTS, GROUP = 4, 4
+PROMPTS, GROUP = 4, 4  # per step; completions per prompt
 
 
 def settings(folder: Path, tokens: int, steps: int, batch: int) -> dict[str, Any]:
+    """The settings that all variants share. `batch` counts completions for plain TRL, prompts for this project."""
     return {
         "output_dir": str(folder),
         "per_device_train_batch_size": batch,
@@ -69,10 +70,12 @@ def settings(folder: Path, tokens: int, steps: int, batch: int) -> dict[str, Any
 
 
 def make(variant: str, world: World, folder: Path, tokens: int, steps: int) -> GRPOTrainer:
+    """The trainer of a variant, with 64 training records."""
     path = str(world.models["Qwen2.5-VL"])
     processor = AutoProcessor.from_pretrained(path, padding_side="left")
     dataset, _ = load_training_data(world.train_data, tokenizer=processor.tokenizer)
 
+    # For plain TRL: the first completion of every group is correct. The other trainers have the fixed level profile.
     def accuracy(completions: list[Any], **_: Any) -> list[float]:
         return [float(place % GROUP == 0) for place in range(len(completions))]
 
@@ -97,7 +100,7 @@ def make(variant: str, world: World, folder: Path, tokens: int, steps: int) -> G
 
 
 def time_steps(world: World, folder: Path, tokens: int, steps: int, rounds: int) -> dict[str, list[float]]:
-    """Mean seconds of a step in each round, by variant; the first round warms up and is left out."""
+    """By variant, the mean seconds per step of each round, without the first round, which warms up."""
     trainers = {variant: make(variant, world, folder / variant, tokens, steps) for variant in VARIANTS}
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     clocks = {variant: StepTimes() for variant in VARIANTS}
@@ -111,12 +114,13 @@ def time_steps(world: World, folder: Path, tokens: int, steps: int, rounds: int)
     return {variant: values[1:] for variant, values in seconds.items()}
 
 
-def ratio(of: list[float], to: list[float]) -> float:
-    """Median of the rounds' ratios: variants of one round ran within seconds of each other."""
-    return statistics.median(one / other for one, other in zip(of, to, strict=True))
+def ratio(seconds: list[float], baseline: list[float]) -> float:
+    """Median of the ratios within a round, because the variants of one round ran within seconds of each other."""
+    return statistics.median(one / other for one, other in zip(seconds, baseline, strict=True))
 
 
 def peak_memory(variant: str, world: World, folder: Path, tokens: int) -> int:
+    """Bytes that three training steps use at most, above what was in use before."""
     return peak_of(make(variant, world, folder, tokens, steps=3).train)
 
 
@@ -148,15 +152,15 @@ def report(seconds: dict[str, list[float]], memory: dict[str, int], arguments: a
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2, help="steps per variant and round")
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=6, help="measured rounds, after one to warm up")
     parser.add_argument("--tokens", type=int, default=96, help="tokens per completion")
-    parser.add_argument("--json", type=Path, help="also write the raw numbers here")
+    parser.add_argument("--json", type=Path, help="also write the raw numbers to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         world = build_world(root / "world", num_train=96, num_test=1, families=("Qwen2.5-VL",))
         memory = {
-            variant: in_own_process(peak_memory, variant, world, root / "memory", arguments.tokens)
+            variant: in_fresh_process(peak_memory, variant, world, root / "memory", arguments.tokens)
             for variant in VARIANTS
         }
         seconds = time_steps(world, root / "time", arguments.tokens, arguments.steps, arguments.rounds)
