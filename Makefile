@@ -1,14 +1,14 @@
-# make demo | make test | make check      everything is set up in .venv on the first call
-# make STACK=cuda demo                    the CUDA stack on a machine without a GPU (a login node); STACK=cpu: the other
+# make demo | make test | make check      the first call creates .venv
+# make STACK=cuda demo                    installs the CUDA stack on a machine without a GPU (a login node); STACK=cpu the CPU stack
 PYTHON ?= python3
 RUN := .venv/bin/python
 
 .PHONY: demo test test-slow check format clean
 
-demo: .venv/.ready ## toy model and data, training, evaluation, a table and plots in output/demo
+demo: .venv/.ready ## toy models and data, training, evaluation, tables and plots in output/demo
 	$(RUN) -m eval.demo
 
-test: .venv/.ready ## everything but the slow tests
+test: .venv/.ready ## all tests except the slow ones
 	$(RUN) -m pytest -q -n auto --dist loadfile -m "not slow"
 
 test-slow: .venv/.ready ## the slow tests
@@ -19,12 +19,12 @@ check: .venv/.ready ## ruff and mypy
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-format: .venv/.ready
+format: .venv/.ready ## fixes what ruff can fix
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
 .venv/.ready: requirements.txt requirements-common.txt requirements-cpu.txt requirements-dev.txt
 	STACK=$(STACK) local_scripts/setup_venv.sh $(PYTHON)
 
-clean: ## what make demo and the checks leave; your runs in output/ stay
+clean: ## removes the demo's output and the checkers' caches; other runs in output/ are kept
 	rm -rf output/demo .pytest_cache .mypy_cache .ruff_cache

@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
-# The settings that all runs of the paper share (8 GPUs: 7 train under ZeRO-3 with offload, 1 serves vLLM).
-# Called by the scripts beside it: paper_run.sh MODEL_FOLDER RUN_NAME [flags of train_model.py]
-# DATA: folder of LLaVA-CoT-100k. MODELS: folder that holds the downloaded models. OUT: where runs go (default: output).
-# PRESET: whose settings, default, paper or released (docs/faithfulness.md); the run's folder gets its name.
-# CPU threads, which the optimizer of ZeRO offload needs: train_model.py gives each process its share of the cores (torchrun announces
-# one), unless OMP_NUM_THREADS is set.
+# The settings that all runs of the paper share, for 8 GPUs: 7 train under ZeRO-3 with offload, 1 serves vLLM.
+# Called by the run scripts in this folder: paper_run.sh MODEL_FOLDER RUN_NAME [flags of train_model.py]
+#
+# Environment variables:
+#   DATA            folder of LLaVA-CoT-100k
+#   MODELS          folder with the downloaded models
+#   OUT             folder for the runs (default: output)
+#   PRESET          whose settings: default, paper or released (docs/faithfulness.md); if set, the run's folder is RUN_NAME_PRESET
+#   GPUS_TO_TRAIN   training processes (default: 7)
+#   PORT            of torchrun (default: 7001)
+#   ATTENTION       attention implementation (default: flash_attention_2)
+#
+# Rerunning a script resumes its run. CPU threads, which the optimizer of ZeRO offload needs: train_model.py gives each process
+# its share of the cores unless OMP_NUM_THREADS is set (torchrun alone would set one thread).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 model=$1 run=$2
 shift 2
-: "${DATA:?set DATA to the folder of LLaVA-CoT-100k}" "${MODELS:?set MODELS to the folder that holds $model}"
+: "${DATA:?set DATA to the folder of LLaVA-CoT-100k}" "${MODELS:?set MODELS to the folder that contains $model}"
 
 exec torchrun --nproc_per_node="${GPUS_TO_TRAIN:-7}" --nnodes 1 --node_rank 0 \
     --master-addr localhost --master-port "${PORT:-7001}" --shutdown-timeout 300 train_model.py \

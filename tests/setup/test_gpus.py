@@ -1,4 +1,4 @@
-"""A GPU that is present and cannot be used is said in one line. A driver library built here plays the machine's."""
+"""A GPU that is present but cannot be used is reported in one line. A driver library built here replaces the machine's."""
 
 import os
 import shutil

@@ -1,7 +1,6 @@
-"""local_scripts/setup_venv.sh: which stack it chooses, and what it says of a driver that is too old. Nothing is installed.
+"""local_scripts/setup_venv.sh: which stack it chooses, and its message for a driver that is too old. Nothing is installed.
 
-nvidia-smi and pip stand in for what this machine lacks: a script that prints a driver's version, and a .venv whose python writes
-down what it is asked for.
+Stand-ins replace nvidia-smi and pip: a script that prints a driver's version, and a .venv whose python records its arguments.
 """
 
 import os
@@ -56,29 +55,29 @@ def test_the_driver_decides(setup) -> None:
 @pytest.mark.parametrize(
     ("driver", "words"), [("570.133.20", "570.133.20, and requirements.txt (CUDA 13) needs R580"), ("broken", "R580")]
 )
-def test_a_gpu_that_cannot_be_used_is_said_before_anything_is_installed(setup, driver, words) -> None:
-    code, said, asked = setup(driver)
+def test_an_unusable_gpu_is_reported_before_anything_is_installed(setup, driver, words) -> None:
+    code, error, asked = setup(driver)
     assert (code, asked) == (2, "")
-    assert len(said.splitlines()) == 1
-    assert said.startswith("error: ")
-    assert words in said
-    assert "make STACK=cpu" in said
+    assert len(error.splitlines()) == 1
+    assert error.startswith("error: ")
+    assert words in error
+    assert "make STACK=cpu" in error
 
 
-def test_stack_wins_over_what_is_found(setup) -> None:
+def test_the_variable_stack_wins_over_the_driver(setup) -> None:
     assert "-r requirements-cpu.txt" in setup("570.133.20", STACK="cpu")[2]
     asked = setup("broken", STACK="cuda")[2]
     assert "-r requirements.txt" in asked
-    code, said, asked = setup("580.65.06", STACK="rocm")
+    code, error, asked = setup("580.65.06", STACK="rocm")
     assert (code, asked) == (2, "")
-    assert "use cuda or cpu" in said
+    assert "use cuda or cpu" in error
 
 
-def test_make_hands_the_choice_on(setup) -> None:
+def test_make_passes_stack_on(setup) -> None:
     if shutil.which("make") is None:
         pytest.skip("no make here")
-    code, said, asked = setup("570.133.20", ("make", "STACK=cuda", ".venv/.ready"))
-    assert code == 0, said
+    code, error, asked = setup("570.133.20", ("make", "STACK=cuda", ".venv/.ready"))
+    assert code == 0, error
     assert "-r requirements.txt" in asked
 
 
