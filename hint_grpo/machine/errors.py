@@ -1,4 +1,4 @@
-"""A user's mistake: one clear line that says what to do, exit code 2 (train_model.py and test_model.py print it)."""
+"""Errors that a user can fix: one clear line with the fix, exit code 2 (printed by train_model.py and test_model.py)."""
 
 import difflib
 import os
@@ -9,11 +9,11 @@ from hint_grpo.machine import interrupts
 
 
 class UserError(Exception):
-    """The user can cure this; `str(error)` is the one line that says how."""
+    """An error that the user can fix; `str(error)` is the one line that says how."""
 
 
 class RankError(UserError):
-    """A UserError that one process of a distributed run may meet alone."""
+    """A UserError that may occur in a single process of a distributed run."""
 
 
 def run_main(main: Callable[[], int | None]) -> None:
@@ -31,7 +31,7 @@ def _run(main: Callable[[], int | None]) -> int | None:
     try:
         return main()
     except UserError as error:
-        # What all ranks meet is said once a node: another node may lack what the first one has.
+        # An error common to all ranks is printed once per node: another node may lack what the first one has.
         if isinstance(error, RankError) or os.environ.get("LOCAL_RANK", "0") == "0":
             rank = int(os.environ.get("RANK", "0"))
             where = f" (rank {rank})" if rank else ""

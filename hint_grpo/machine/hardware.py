@@ -1,4 +1,4 @@
-"""The CPU cores, GPUs and the NVIDIA driver of this machine. Light to import; asks NVML, which needs no CUDA context."""
+"""The CPU cores, GPUs and NVIDIA driver of this machine. Light to import; queries NVML, which needs no CUDA context."""
 
 import ctypes
 import importlib.util
@@ -15,12 +15,12 @@ from hint_grpo.machine.errors import UserError
 # CUDA's major version -> the oldest Linux driver for it (NVIDIA, CUDA Compatibility, Minor Version Compatibility).
 OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
 VERSION_MISMATCH = 18  # NVML_ERROR_LIB_RM_VERSION_MISMATCH: the driver was updated and the machine not restarted
-TO_DO_WITHOUT = "to run on the CPU, set CUDA_VISIBLE_DEVICES to nothing"
+TO_RUN_WITHOUT_GPU = "to run on the CPU, set CUDA_VISIBLE_DEVICES to nothing"
 
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """`version` as NVML gives it, such as "580.65.06"; `problem`: why NVML could not be used, None if it could."""
+    """`version` as NVML reports it, such as "580.65.06"; `problem`: why NVML could not be used, None if it could."""
 
     version: str
     num_gpus: int
@@ -33,21 +33,21 @@ def available_cores() -> list[int]:
 
 
 def gpu_names(num_gpus: int, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """What CUDA_VISIBLE_DEVICES calls this process's GPUs (`num_gpus`, as torch counts them), in CUDA's order."""
+    """The names of this process's GPUs in CUDA_VISIBLE_DEVICES, in CUDA's order; `num_gpus` as torch counts them."""
     named = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return tuple(named[:num_gpus] if named else map(str, range(num_gpus)))
 
 
 def torchrun_chose_threads(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether OMP_NUM_THREADS is torchrun's default of one thread, which nobody asked for.
+    """Whether OMP_NUM_THREADS is torchrun's default of one thread and not the user's choice.
 
-    torchrun is this process's parent; a user's own value is in the environment that torchrun was started with.
+    torchrun is this process's parent; a user's value is in the environment that torchrun was started with.
     """
     if "TORCHELASTIC_RUN_ID" not in environment or "OMP_NUM_THREADS" not in environment:
         return False
     try:
         started_with = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
-    except OSError:  # not Linux: nothing tells the two apart
+    except OSError:  # not Linux: the two cannot be distinguished
         return False
     return not any(variable.startswith(b"OMP_NUM_THREADS=") for variable in started_with)
 
@@ -58,13 +58,13 @@ def under_torchrun() -> bool:
 
 
 def num_local_processes() -> int:
-    """Of this run on this node, as torchrun or DeepSpeed's launcher says it."""
-    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE")
-    if told is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    """Processes of this run on this node, from the variables of torchrun or DeepSpeed's launcher."""
+    count = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE")
+    if count is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
-            "the launcher sets no LOCAL_WORLD_SIZE: start train_model.py by torchrun, accelerate or deepspeed"
+            "the launcher sets no LOCAL_WORLD_SIZE: start train_model.py with torchrun, accelerate or deepspeed"
         )
-    return int(told or "1")
+    return int(count or "1")
 
 
 @cache
@@ -126,13 +126,13 @@ def count_gpus() -> int:
 
 
 def gpu_problem() -> str | None:
-    """Why a GPU that is here cannot be used, in one line; None if it can, or if the machine has no GPU."""
+    """Why this machine's GPU cannot be used, in one line; None if it can, or if there is no GPU."""
     found = driver()
     if found is None or not num_visible(found.num_gpus):
         return None
     cuda = torch_cuda()
     if found.problem:
-        return f"the NVIDIA driver {found.version} cannot be used: {found.problem}; {TO_DO_WITHOUT}"
+        return f"the NVIDIA driver {found.version} cannot be used: {found.problem}; {TO_RUN_WITHOUT_GPU}"
     if cuda is None:
         return None
     major = int(cuda.split(".")[0])
@@ -140,13 +140,13 @@ def gpu_problem() -> str | None:
     if int(found.version.split(".")[0]) < needed and _cuda_of_driver() < 1000 * major:
         return (
             f"a GPU is present, but its driver is {found.version} and the installed torch (CUDA {cuda}) needs R{needed} or "
-            f"newer: update the driver, or {TO_DO_WITHOUT}"
+            f"newer: update the driver, or {TO_RUN_WITHOUT_GPU}"
         )
     return None
 
 
 def _cuda_of_driver() -> int:
-    """The newest CUDA that libcuda offers, such as 13000 (NVIDIA's compatibility package raises it); 0: no libcuda."""
+    """The newest CUDA version that libcuda supports, such as 13000 (NVIDIA's compatibility package raises it); 0: no libcuda."""
     version = ctypes.c_int(0)
     try:
         ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
@@ -156,7 +156,7 @@ def _cuda_of_driver() -> int:
 
 
 def check_gpus() -> None:
-    """Raises UserError for a GPU that is here and cannot be used; notes one that a CPU build of torch leaves alone."""
+    """Raises UserError if this machine's GPU cannot be used; prints a note if torch is a CPU build and would ignore it."""
     problem = gpu_problem()
     if problem:
         raise UserError(problem)
@@ -178,5 +178,5 @@ def check_gpus() -> None:
             except (RuntimeError, AssertionError) as error:
                 reason = str(error)
             raise UserError(
-                f"a GPU is present (driver {found.version}), but torch cannot use it: {reason}; {TO_DO_WITHOUT}"
+                f"a GPU is present (driver {found.version}), but torch cannot use it: {reason}; {TO_RUN_WITHOUT_GPU}"
             )

@@ -1,13 +1,13 @@
-"""Ctrl-C: the first one ends the run in order, a later one ends the process at once.
+"""Ctrl-C: the first press shuts the run down cleanly, a later press ends the process immediately.
 
-While a model loads, "in order" means a KeyboardInterrupt; `errors.run_main` prints one line for it and exits with code 130.
-While a run trains, it means a checkpoint after the present step (`hint_grpo.training.monitoring`), which `deferred_to` asks for.
+While a model is loaded, that is a KeyboardInterrupt, for which `errors.run_main` prints one line and exits with code 130.
+During training it is a checkpoint after the present step (`hint_grpo.training.monitoring`), set up with `deferred_to`.
 
-Under torchrun one key press arrives twice within milliseconds: from the terminal, and from torchrun, which passes on its own.
+Under torchrun one key press arrives twice within milliseconds: from the terminal, and from torchrun, which forwards its own.
 Signals within ECHO_S of the first one therefore count as the same press.
 
-Python runs a signal handler between two of its instructions, so not while a process waits in a collective or reads weights. A
-thread, woken by the C part of the handling (`signal.set_wakeup_fd`), reacts in these cases too.
+Python runs a signal handler only between two bytecode instructions, so not while a process waits in a collective or reads
+weights. A thread, woken by the C part of signal handling (`signal.set_wakeup_fd`), reacts in these cases too.
 """
 
 import os
@@ -23,7 +23,7 @@ from typing import NoReturn
 EXIT_CODE = 128 + signal.SIGINT
 ECHO_S = 2.0
 STUCK_S = 10.0
-"""How long the main thread may take to notice a Ctrl-C that is not deferred; it may wait for a rank that is gone already."""
+"""How long the main thread may take to react to a Ctrl-C that is not deferred; it may be waiting for a rank that has exited."""
 
 
 class _State:
@@ -43,13 +43,13 @@ def pressed() -> bool:
 
 
 def deferred_to(on_press: Callable[[], None] | None) -> None:
-    """From now on the first Ctrl-C calls `on_press` (None: raises KeyboardInterrupt again). Has no effect outside `handled`."""
+    """From now on the first Ctrl-C calls `on_press` (None: raises KeyboardInterrupt again). No effect outside `handled`."""
     _state.on_press = on_press
 
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Ctrl-C as described above for the time of the block; in the main thread."""
+    """Handles Ctrl-C as described above during the block; call it in the main thread."""
     _state.pressed_at, _state.on_press = None, None
     _state.handled.clear()
     reader, writer = os.pipe()
@@ -98,14 +98,14 @@ def _end_if_stuck() -> None:
 
 
 def end(text: str) -> NoReturn:
-    """Prints one line and ends the process without the libraries' clean-up, which may wait for a rank that is gone. What this
-    process started notices its end."""
+    """Prints one line and ends the process without the libraries' clean-up, which may wait for a rank that has exited. Child
+    processes notice the end themselves (`hint_grpo.machine.processes`)."""
     say(text)
     sys.stdout.flush()
     os._exit(EXIT_CODE)
 
 
 def say(text: str) -> None:
-    """One line a node."""
+    """Prints one line per node."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(text, file=sys.stderr, flush=True)

@@ -1,13 +1,13 @@
-"""What must be in place before transformers, torchvision or vLLM are imported. Import this module first.
+"""Settings and workarounds that must be in place before transformers, torchvision or vLLM are imported. Import this module first.
 
-Its import does the work (once per process), because every one of these is read at the import of another library:
+Importing it does the work (once per process), because each of these is read when another library is imported:
 
-- torchvision's ordinary wheel is built for CUDA. On a CPU-only torch its import fails with "operator torchvision::nms
-  does not exist", and transformers' Qwen processors need it. Declaring the two operators it looks up is enough.
-- vLLM on CPU keeps a core for itself and sizes its cache by the machine; on a small machine both cost more than they give.
-- The engine has to live in this process: the trainer hands it weights, and paired decoding steps it by hand.
-- torchrun gives each process one CPU thread, and the optimizer of ZeRO offload runs on the CPU. libgomp reads
-  OMP_NUM_THREADS when a library brings it in, as DeepSpeed's compiled optimizer may.
+- torchvision's ordinary wheel is built for CUDA. On a CPU build of torch its import fails with "operator torchvision::nms
+  does not exist", and transformers' Qwen processors need it. Declaring the two operators that it looks up is enough.
+- vLLM on a CPU reserves a core and sizes its cache by the machine; on a small machine both cost more than they gain.
+- The engine has to run in this process: the trainer loads weights into it, and calibrated decoding steps it.
+- torchrun sets one CPU thread per process, but the optimizer of ZeRO offload runs on the CPU. libgomp reads OMP_NUM_THREADS
+  when a library loads it, as DeepSpeed's compiled optimizer may.
 """
 
 import importlib.metadata
@@ -21,7 +21,7 @@ import torch
 
 from hint_grpo.machine.hardware import available_cores, torchrun_chose_threads
 
-# C++ warnings: on a CPU only vLLM's line on memory binding. With CUDA they matter (NCCL). Read when torch is imported.
+# C++ warnings: on a CPU only vLLM's line on memory binding. With CUDA they matter (NCCL).
 if importlib.metadata.version("torch").endswith("+cpu"):
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
@@ -29,8 +29,8 @@ if importlib.metadata.version("torch").endswith("+cpu"):
 HAS_CUDA = torch.cuda.is_available()
 
 
-def _cure_torchvision() -> None:
-    """Declares torchvision's missing operators, only where torch has no CUDA and the import fails without them."""
+def _work_around_torchvision() -> None:
+    """Declares torchvision's missing operators, only if torch is a CPU build and the import fails without them."""
     if torch.version.cuda or importlib.util.find_spec("torchvision") is None:
         return
     try:
@@ -53,16 +53,17 @@ def _share_the_cores() -> None:
 
 
 def inspect_models_in_this_process() -> None:
-    """Call this before vLLM is given a model.
+    """Call this before vLLM loads a model.
 
-    vLLM inspects a model class in a new interpreter, so that the calling process stays free of CUDA. On a CPU-only torch that
-    interpreter fails: it lacks the operators declared above. Without CUDA the inspection can as well run here.
+    vLLM inspects a model class in a new interpreter, so that the calling process does not initialise CUDA. With a CPU build of
+    torch that interpreter fails, because it lacks the operators declared above. Without CUDA the inspection can run in this
+    process.
     """
     if HAS_CUDA:
         return
     from vllm.model_executor.models import registry
 
-    assert registry._run_in_subprocess, "another vLLM: it inspects models in another way"
+    assert registry._run_in_subprocess, "this vLLM version inspects models differently"
     registry._run_in_subprocess = lambda inspect: inspect()
 
 
@@ -87,13 +88,13 @@ if not HAS_CUDA:
         VLLM_CPU_KVCACHE_SPACE="1",
     )
 _share_the_cores()
-_cure_torchvision()
-# vLLM sets up its logging with its engine; what it logs before (no Triton on a CPU) would be printed whatever the level.
+_work_around_torchvision()
+# vLLM configures its logging with its engine; earlier messages (no Triton on a CPU) would be printed at any level.
 logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
-# Every run of these models: the tokenizer's special tokens are the right ones, and nothing is left to do.
+# Logged for every run of these models although the tokenizer's special tokens are right.
 logging.getLogger("transformers.trainer_utils").addFilter(
     lambda record: not record.getMessage().startswith("The tokenizer has new PAD/BOS/EOS tokens")
 )
-# Of no use to a user, printed at every collective and every loader.
+# Not useful to a user, and printed at every collective and every data loader.
 warnings.filterwarnings("ignore", category=FutureWarning, message=r"`torch\.distributed")
 warnings.filterwarnings("ignore", category=UserWarning, message="'pin_memory' argument is set as true")

@@ -1,4 +1,4 @@
-"""What happens around the steps of a run, as transformers' callbacks: a clean start, logs, stage times, the watchdog."""
+"""transformers callbacks around the steps of a run: a clean start, log.jsonl, stage times, the watchdog, the progress bar."""
 
 import hint_grpo.machine.stack  # noqa: F401
 
@@ -22,7 +22,7 @@ LOG_NAME = "log.jsonl"
 
 
 class CleanStart(TrainerCallback):
-    """Lines ledger, log and checkpoints up with the step at which training begins; drops a checkpoint never finished."""
+    """Truncates ledger and log to the step at which training begins, moves later checkpoints aside, deletes an unfinished one."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -31,12 +31,12 @@ class CleanStart(TrainerCallback):
             for name in (ledger.FILE_NAME, LOG_NAME):
                 ledger.start(folder / name, state.global_step)
             if aside := checkpoints.put_aside(folder, state.global_step):
-                print(f"checkpoints of an earlier run are in {aside} now", flush=True)
+                print(f"checkpoints of an earlier run were moved to {aside}", flush=True)
             shutil.rmtree(checkpoints.unfinished_folder(folder), ignore_errors=True)
 
 
 class LogFile(TrainerCallback):
-    """Appends what is logged to OUTPUT_DIR/log.jsonl as it comes: readable while the run goes on, and after a kill."""
+    """Appends each log entry to OUTPUT_DIR/log.jsonl, which can be read during the run and after a kill."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and logs:
@@ -44,7 +44,7 @@ class LogFile(TrainerCallback):
 
 
 class StageTimes(TrainerCallback):
-    """Logs `time/STAGE`, seconds of each step, of the rank that took longest."""
+    """Logs `time/STAGE`: seconds per step, of the slowest rank."""
 
     def __init__(self, trainer: HintGRPOTrainer) -> None:
         self.trainer = trainer
@@ -97,7 +97,7 @@ class Watched(TrainerCallback):
 
 
 # ----------------------------------------------------------------------------------------------------
-# What a user watches: one progress bar with the metrics of SHOWN, instead of printed dicts; messages appear above it.
+# The progress bar, with the metrics in SHOWN instead of printed dicts; messages appear above it
 
 SHOWN = {
     "loss": "loss",
@@ -109,7 +109,7 @@ SHOWN = {
 
 
 class AboveBar:
-    """A text stream that takes the bar away for each of its lines and draws it again below."""
+    """A text stream that clears the bar for each of its lines and draws it again below."""
 
     def __init__(self, stream: TextIO, bar: tqdm) -> None:
         self._stream, self._bar = stream, bar

@@ -1,9 +1,11 @@
-"""Checkpoints that appear whole, say what they belong to, and are resumed only by the run they belong to.
+"""The files of a checkpoint: written atomically, and resumed only by the run that they belong to.
 
 transformers writes weights, optimizer, scheduler, random states and counters. Added here, in the checkpoint's folder:
 
-hint_grpo.json                   the run's identity, and how many batches each process has taken
-rollouts-rank-0.safetensors      completions that are sampled but not trained on yet, where a checkpoint falls between
+hint_grpo.json                   the run's identity, and how many batches each process has used
+rollouts-rank-0.safetensors      completions that were sampled but not trained on yet, if there are any
+
+`hint_grpo.training.resumable` calls these functions.
 """
 
 import hint_grpo.machine.stack  # noqa: F401
@@ -34,7 +36,7 @@ IDENTIFYING_COLUMNS = ("id", "question", "solution", "reasoning_steps")
 
 
 def data_fingerprint(dataset: Dataset) -> str:
-    """Of every sample's text in order; where the pictures lie does not matter."""
+    """A digest of all samples' texts in order; where the pictures are stored does not matter."""
     digest = hashlib.blake2b(digest_size=16)
     columns = dataset.select_columns([name for name in IDENTIFYING_COLUMNS if name in dataset.column_names])
     for table in columns.with_format("arrow").iter(1000):
@@ -45,7 +47,7 @@ def data_fingerprint(dataset: Dataset) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """What decides which prompts a step sees, and with which hints: a resumed run that differs in it would see others."""
+    """Everything that decides which prompts a step sees, and with which hints. A resumed run must agree in all of it."""
 
     data: str
     num_samples: int
@@ -86,6 +88,7 @@ class RunIdentity:
         )
 
     def differences(self, written: dict[str, Any]) -> list[str]:
+        """What differs from a checkpoint's identity, one text per field."""
         # A checkpoint from before a field was added was written by a run with that field's default.
         there = {field.name: field.default for field in fields(self) if field.default is not MISSING} | written
         return [
@@ -96,7 +99,7 @@ class RunIdentity:
 
 
 def write_identity(folder: Path, identity: RunIdentity, counters: dict[str, Any]) -> None:
-    """`counters`: what the run has counted so far, and transformers does not keep."""
+    """`counters`: of the run so far, those that transformers does not store."""
     text = json.dumps(asdict(identity) | counters, indent=2)
     (folder / IDENTITY_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -107,7 +110,7 @@ def read_identity(folder: Path) -> dict[str, Any]:
 
 
 def checkpoints_in(output_dir: Path) -> list[Path]:
-    """The whole ones."""
+    """All finished checkpoints of a run."""
     folders = output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
     return [folder for folder in folders if (folder / STATE_FILE).is_file() and folder.name.split("-")[-1].isdigit()]
 
@@ -117,8 +120,8 @@ def step_of(checkpoint: Path) -> int:
 
 
 def put_aside(output_dir: Path, step: int) -> Path | None:
-    """Moves checkpoints of later steps than `step`, at which a run begins, to a folder `earlier-N`: they are another run's,
-    and would be taken for this one's last."""
+    """Moves checkpoints of later steps than `step`, at which a run begins, to a folder `earlier-N`, which is returned. They
+    belong to another run and would be mistaken for this one's latest."""
     others = [folder for folder in checkpoints_in(output_dir) if step_of(folder) > step]
     if not others:
         return None
@@ -131,7 +134,7 @@ def put_aside(output_dir: Path, step: int) -> Path | None:
 
 def checkpoint_to_resume(wanted: str | bool | None, output_dir: Path) -> Path | None:
     """`--resume_from_checkpoint`: a folder, or true for the last one in OUTPUT_DIR (None where there is none yet)."""
-    word = str(wanted).lower()  # a YAML file's true is no string
+    word = str(wanted).lower()  # true in a YAML file is not a string
     if word in ("false", "no", "none"):
         return None
     if word in ("true", "yes", "latest"):
@@ -139,7 +142,7 @@ def checkpoint_to_resume(wanted: str | bool | None, output_dir: Path) -> Path | 
     folder = Path(str(wanted))
     if not (folder / STATE_FILE).is_file():
         raise UserError(
-            f"--resume_from_checkpoint {wanted} is no checkpoint (no {STATE_FILE}); true takes the last one"
+            f"--resume_from_checkpoint {wanted} is not a checkpoint (no {STATE_FILE}); true resumes from the last one"
         )
     return folder
 
@@ -149,23 +152,24 @@ def has_optimizer(folder: Path) -> bool:
 
 
 def check_resumable(folder: Path, identity: RunIdentity, *, anyway: bool, deepspeed: bool) -> None:
-    """Raises UserError where the resumed run would not be the interrupted one; `anyway` lets it go on all the same."""
+    """Raises UserError if the resumed run would not be the interrupted one; `anyway` allows it (except without optimizer state
+    under DeepSpeed, which cannot load such a checkpoint)."""
     if not has_optimizer(folder) and (deepspeed or not anyway):
-        way_out = "" if deepspeed else "--resume_anyway true goes on with a new optimizer, or "
+        way_out = "" if deepspeed else "--resume_anyway true continues with a new optimizer, or "
         raise UserError(
-            f"{folder} has weights but no optimizer state (--save_only_model true): resumed, it would silently train on with a "
+            f"{folder} has weights but no optimizer state (--save_only_model true): resumed, it would silently continue with a "
             f"new optimizer; {way_out}start a run from its weights with --model_name_or_path {folder}"
         )
     different = identity.differences(read_identity(folder))
     if different and not anyway:
         raise UserError(
             f"{folder} belongs to a run that saw other prompts ({'; '.join(different)}): use the same data and settings, "
-            "or say --resume_anyway true"
+            "or add --resume_anyway true"
         )
 
 
 def is_last(folder: Path, args: Any) -> bool:
-    """Whether the run was over with this checkpoint: resumed, transformers' Trainer would take a step too many."""
+    """Whether this checkpoint is a run's last: resumed from it, transformers' Trainer would train one step too many."""
     state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
     same_epochs = state["num_train_epochs"] == math.ceil(args.num_train_epochs)
     planned = args.max_steps if args.max_steps > 0 else state["max_steps"] if same_epochs else math.inf
@@ -173,14 +177,14 @@ def is_last(folder: Path, args: Any) -> bool:
 
 
 def copy_model(folder: Path, output_dir: Path) -> None:
-    """What `save_model` wrote of the model, its processor and the run's history, without what only a resume needs."""
+    """Copies model, processor and the run's history out of a checkpoint, without the files that only a resume needs."""
     for file in sorted(folder.iterdir(), key=lambda file: file.name == STATE_FILE):  # last, as at a run's own end
         if file.is_file() and not any(file.match(pattern) for pattern in ONLY_FOR_RESUMING):
             shutil.copyfile(file, output_dir / file.name)
 
 
 def save_rollouts(folder: Path, rank: int, batches: list[dict[str, Any]]) -> None:
-    """TRL's buffer of sampled batches: tensors as they are, lists of numbers as JSON beside them."""
+    """Saves TRL's buffer of sampled batches: tensors, and lists of numbers as JSON in the metadata."""
     tensors, others = {}, {}
     for place, batch in enumerate(batches):
         for name, value in batch.items():
@@ -193,7 +197,7 @@ def save_rollouts(folder: Path, rank: int, batches: list[dict[str, Any]]) -> Non
 
 
 def load_rollouts(folder: Path, rank: int, device: Any) -> list[dict[str, Any]] | None:
-    """What `save_rollouts` wrote; None where nothing was waiting."""
+    """What `save_rollouts` wrote; None if no batch was waiting."""
     file = _rollouts_file(folder, rank)
     if not file.exists():
         return None
@@ -212,14 +216,14 @@ def _rollouts_file(folder: Path, rank: int) -> Path:
 
 
 def publish(unfinished: Path, output_dir: Path) -> None:
-    """Gives a finished checkpoint its name, in one step, when all of it has reached the disk."""
+    """Renames a finished checkpoint to its final name, atomically, when all of it has reached the disk."""
     for file in unfinished.rglob("*"):
         if file.is_file():
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
     final, old = output_dir / unfinished.name, unfinished.parent / "old"
     if final.exists():
-        # This one is the same step again. Moved first: a kill while it is deleted must not leave half of it.
+        # The same step was saved before. Moved first, so that a kill during deletion leaves no half checkpoint.
         os.rename(final, old)
     os.rename(unfinished, final)
     shutil.rmtree(unfinished.parent)

@@ -4,8 +4,8 @@
      "rewards": {"0": [0.0, 0.0, 0.0, 0.0], "1": [0.0, 1.0, 0.0, 1.0]}, "accuracy": {"0": [...], "1": [...]},
      "sampled_tokens": {"0": 201, "1": 160}, "skipped_levels": 0}
 
-`level` is the one trained on; `rewards` (weighted sums) and `accuracy` are those of every level tried. Metrics and plots are
-computed from records alone, so that a figure can be made again from the file.
+`level` is the level trained on; `rewards` (weighted sums) and `accuracy` are given for every level sampled. Metrics and plots are
+computed from records alone, so that every figure can be redrawn from the file.
 """
 
 import json
@@ -22,12 +22,13 @@ FILE_NAME = "hint_ledger.jsonl"
 
 
 def is_valid(rewards_G: Sequence[float]) -> bool:
-    """Whether a group teaches anything: std(r) != 0 over the completions that have a reward (the paper's S_valid)."""
+    """Whether a group has a training signal: std(r) != 0 over the completions that have a reward (the paper's S_valid)."""
     scored = {reward for reward in rewards_G if not math.isnan(reward)}
     return len(scored) > 1
 
 
 def make_record(step: int, row: dict[str, Any], rollout: Rollout, weights_F: Sequence[float], skipped: int) -> Record:
+    """`weights_F`: of the reward functions; `skipped`: levels that did not fit into the context."""
     rewards = {level: group.weighted_rewards(weights_F) for level, group in rollout.groups.items()}
     turn = rollout.group.turn
     return {
@@ -49,7 +50,7 @@ def make_record(step: int, row: dict[str, Any], rollout: Rollout, weights_F: Seq
 
 
 def never_correct(record: Record) -> bool:
-    """Whether no completion is correct at any level. The chosen level tells: it is one with a correct completion if any is."""
+    """Whether no completion is correct at any level. The chosen level suffices: it has a correct completion if any level has."""
     return 1.0 not in record["accuracy"][str(record["level"])]
 
 
@@ -59,9 +60,9 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def metrics(records: Sequence[Record], num_levels: int) -> dict[str, float]:
-    """A step's metrics (data utilisation, the paper's S_valid).
+    """A step's metrics, of the records of all ranks. `hint/data_utilization` is the share of valid groups (the paper's S_valid).
 
-    `hint/reward_level_i` is the mean over the prompts that were tried at level i: under lazy escalation those that failed below.
+    `hint/reward_level_i` is the mean over the prompts sampled at level i: under lazy escalation those that failed below.
     """
     result = {
         "hint/data_utilization": _mean(record["valid"] for record in records),
@@ -92,7 +93,8 @@ def read(path: Path) -> Iterator[Record]:
 
 
 def start(path: Path, step: int) -> None:
-    """Makes a file of records by step fit a run that continues after `step`: later ones go; a fresh run moves it aside."""
+    """Prepares a file of records for a run that continues after `step`: later records are removed. A new run (step 0) renames
+    it."""
     if not path.exists():
         return
     if step == 0:
@@ -107,7 +109,7 @@ def start(path: Path, step: int) -> None:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:  # torn by a kill: it belongs to a step after the checkpoint
+        except json.JSONDecodeError:  # cut off by a kill: it belongs to a step after the checkpoint
             continue
         if record["step"] <= step:
             kept.append(line)

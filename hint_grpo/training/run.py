@@ -1,4 +1,4 @@
-"""The stages of train_model.py. Each takes what the one before it gave; nothing loads a model before `make_trainer`."""
+"""The steps of train_model.py, in order. Each uses what the one before returned; no model is loaded before `make_trainer`."""
 
 import hint_grpo.machine.stack  # noqa: F401
 
@@ -41,6 +41,7 @@ MAX_SEQUENCES_OF_SERVER = 1024
 
 
 def load_processor(model: ModelConfig, training: HintGRPOConfig) -> Any:
+    """The model's processor with the run's picture size. Raises UserError if the model is not a vision-language model."""
     pixels = {"max_pixels": training.max_pixels} if training.max_pixels else {}
     try:
         processor = AutoProcessor.from_pretrained(
@@ -57,12 +58,12 @@ def load_processor(model: ModelConfig, training: HintGRPOConfig) -> Any:
         raise UserError(
             f"{model.model_name_or_path} is not a vision-language model: its processor does not accept images"
         )
-    Pictures(processor, training.picture_processing)  # raises where it is not for this model
+    Pictures(processor, training.picture_processing)  # raises UserError if it does not support this model
     return processor
 
 
 def load_data(script: ScriptArguments, training: HintGRPOConfig, processor: Any) -> tuple[Dataset, DataReport]:
-    # Rank 0 reads and filters; the others find what it wrote.
+    """The training set, on disk, and the report of what was left out. Rank 0 reads and filters; the others load its result."""
     with training.main_process_first(desc="training data"):
         return load_training_data(
             script.data_path,
@@ -79,7 +80,7 @@ def load_data(script: ScriptArguments, training: HintGRPOConfig, processor: Any)
 def check_data(
     training: HintGRPOConfig, model: ModelConfig, dataset: Dataset, report: DataReport, processor: Any
 ) -> tuple[int, Dataset]:
-    """--check_data: the report on every sample; (exit code, what can be trained on). Each rank checks its share."""
+    """--check_data: prints the report on every sample; returns (exit code, usable samples). Each rank checks its share."""
     config = AutoConfig.from_pretrained(model.model_name_or_path, trust_remote_code=training.trust_remote_code)
     part = preflight(
         dataset.select(share(len(dataset), training.process_index, training.world_size)),
@@ -100,14 +101,15 @@ def check_data(
 
 
 def only_run(training: HintGRPOConfig) -> AbstractContextManager[None]:
-    """Refuses a second run in the output folder. Rank 0 holds the lock for all ranks: it writes everything they share."""
+    """Refuses a second run in the output folder. Rank 0 holds the lock for all ranks, since it writes all shared files."""
     return only_run_in(Path(training.output_dir)) if training.process_index == 0 else nullcontext()
 
 
 def rollout_server(training: HintGRPOConfig, model: ModelConfig) -> AbstractContextManager[ServerProcess | None]:
-    """The run's own vLLM server, on rank 0 of a run that has one: started while the trainer loads, ended with the block.
+    """The run's own vLLM server, on rank 0 of a run that has one: starts while the trainer loads, shut down with the block.
 
-    A server that the user runs may still be starting. One that is up and refuses the run's token does so before a model loads.
+    A server that the user runs may still be starting. If it is up and refuses the run's token, the run ends here, before a
+    model is loaded.
     """
     settings = None
     if training.placement.kind == "given server" and training.process_index == 0:
@@ -136,6 +138,7 @@ def make_trainer(
     processor: Any,
     server: ServerProcess | None = None,
 ) -> HintGRPOTrainer:
+    """Loads the model and builds the trainer with its callbacks; `server` is the run's own vLLM server on rank 0."""
     training.model_init_kwargs = {
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,
@@ -160,7 +163,7 @@ def make_trainer(
 
 
 def save_config(trainer: HintGRPOTrainer) -> None:
-    """`train_config.yaml` in the output folder: the flags of this run."""
+    """Writes the run's flags to `train_config.yaml` in the output folder."""
     args = trainer.args
     if trainer.accelerator.is_main_process:
         text = config_text(args.flags, declared_flags(), args.preset, args.preset_overrides)
@@ -168,7 +171,7 @@ def save_config(trainer: HintGRPOTrainer) -> None:
 
 
 def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
-    """Says who does what, and the batch arithmetic, before the first step."""
+    """Prints the settings that matter before the first step: preset, data, placement, hints, batch sizes."""
     if not trainer.accelerator.is_main_process:
         return
     args = trainer.args
@@ -192,9 +195,9 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
 
 
 def batch_lines(args: HintGRPOConfig) -> list[str]:
-    """The batch arithmetic: what an optimizer step trains on, and how often prompts are sampled for.
+    """The batch sizes: what an optimizer step trains on, and how often prompts are sampled.
 
-    A batch that was sampled once lasts `steps_per_generation` micro-batches, and is trained on `num_iterations` times.
+    A sampled batch lasts for `steps_per_generation` micro-batches and is trained on `num_iterations` times.
     """
     prompts = args.prompts_per_device * args.gradient_accumulation_steps * args.world_size
     sampled = args.prompts_per_device * args.steps_per_generation * args.world_size
@@ -235,7 +238,7 @@ def _who_samples(trainer: HintGRPOTrainer) -> str:
 
 
 def checkpoint(training: HintGRPOConfig, dataset: Dataset) -> Path | None:
-    """--resume_from_checkpoint: the folder to go on from, after a look at whether it is this run's."""
+    """--resume_from_checkpoint: the checkpoint to resume from, None to start anew. UserError if it belongs to another run."""
     folder = checkpoint_to_resume(training.resume_from_checkpoint, Path(training.output_dir))
     if folder is not None:
         identity = RunIdentity.of(dataset, training)
@@ -253,7 +256,7 @@ def train(trainer: HintGRPOTrainer, resume: Path | None) -> int | None:
     progress, stop = ProgressBar(), StopOnSignal(trainer.accelerator.device)
     for callback in (progress, stop) if trainer.pop_callback(ProgressCallback) else (stop,):
         trainer.add_callback(callback)
-    transformers_logging.disable_progress_bar()  # one per file of a checkpoint; inside another bar they leave copies of it
+    transformers_logging.disable_progress_bar()  # one per file of a checkpoint; inside another bar they leave copies behind
     try:
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     finally:
@@ -270,7 +273,7 @@ def train(trainer: HintGRPOTrainer, resume: Path | None) -> int | None:
 
 
 def finish_with(folder: Path, training: HintGRPOConfig) -> bool:
-    """Where a run was cut off between its last checkpoint and its end: the end, from that checkpoint; False otherwise."""
+    """Finishes a run that was killed between its last checkpoint and its end, from that checkpoint; False if it was not."""
     if not is_last(folder, training):
         return False
     if training.process_index == 0:
@@ -280,7 +283,7 @@ def finish_with(folder: Path, training: HintGRPOConfig) -> bool:
 
 
 def finish(trainer: HintGRPOTrainer) -> None:
-    """Saves the last weights with the processor, so that test_model.py takes the folder as it is, and plots."""
+    """Saves the final weights with the processor, so that test_model.py can evaluate the folder, and draws the plot."""
     interrupts.deferred_to(lambda: interrupts.say("Ctrl-C: saving the last weights; press it again to stop at once"))
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()
