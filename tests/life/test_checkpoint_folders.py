@@ -71,7 +71,7 @@ def test_which_checkpoint_is_meant(checkpoint, tmp_path):
     assert checkpoint_to_resume("true", tmp_path / "new") is None
     assert checkpoint_to_resume(None, run) is None
     assert checkpoint_to_resume("False", run) is None
-    with pytest.raises(UserError, match="is no checkpoint"):
+    with pytest.raises(UserError, match="is not a checkpoint"):
         checkpoint_to_resume(str(run), run)
 
 
@@ -111,7 +111,7 @@ def test_another_level_rule_is_refused_and_an_older_checkpoint_has_the_default(c
 
 def test_weights_alone_are_refused(checkpoint):
     (checkpoint / "optimizer.pt").unlink()
-    with pytest.raises(UserError, match="--resume_anyway true goes on with a new optimizer"):
+    with pytest.raises(UserError, match="--resume_anyway true continues with a new optimizer"):
         check_resumable(checkpoint, IDENTITY, anyway=False, deepspeed=False)
     check_resumable(checkpoint, IDENTITY, anyway=True, deepspeed=False)
     with pytest.raises(UserError, match="--model_name_or_path"):  # DeepSpeed cannot load it at all
