@@ -228,12 +228,12 @@ def load_plain(arguments: argparse.Namespace) -> Callable[..., Tokens]:
     from transformers import AutoConfig
     from vllm import LLM, SamplingParams
 
-    from hint_grpo.calibration.load import choose_dtype, load_processor, load_rules
+    from hint_grpo.calibration.load import choose_dtype, load_decoding_processor, load_rules
     from hint_grpo.calibration.prompting import QuestionEncoder
 
     config = AutoConfig.from_pretrained(arguments.model_path)
     context_length = config.get_text_config().max_position_embeddings
-    processor = load_processor(arguments.model_path, max_pixels=None, trust_remote_code=False)
+    processor = load_decoding_processor(arguments.model_path, max_pixels=None, trust_remote_code=False)
     encoder = QuestionEncoder(processor, max_new_tokens=arguments.max_new_tokens, context_length=context_length)
     rules = load_rules(arguments.model_path, config, processor.tokenizer, repetition_penalty=None)
     inspect_models_in_this_process()

@@ -1,7 +1,8 @@
-"""Models by their folder, or by their name on the Hugging Face Hub: found within seconds, or one line that says why not.
+"""Finds and checks models, given as a folder or as a name on the Hugging Face Hub.
 
-Light to import. huggingface_hub retries a dead network for minutes. Here one connection is tried first. A refused connection or
-an unknown host ends at once; a network that is silent gets `PATIENCE_S`, which a slow one needs.
+Used by both command lines before anything is loaded, so this module is light to import. huggingface_hub retries a dead
+network for minutes; here a single connection is tried first. A refused connection or an unknown host fails immediately; a
+silent network gets `PATIENCE_S`, which a slow one needs. Every failure is a UserError with one line.
 """
 
 import json
@@ -10,45 +11,66 @@ import re
 import socket
 import sys
 import urllib.request
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hint_grpo.families import vllm_supports as vllm_supports  # re-exported: of a folder that `find_model` gave
+from hint_grpo.families import vllm_supports as vllm_supports  # re-exported: applies to the folder returned by `find_model`
 from hint_grpo.machine.errors import UserError
 
-PATIENCE_S = 20.0
+PATIENCE_S = 20.0  # seconds for one connection to the Hub
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
-WEIGHTS = ("*.safetensors", "*.bin")
+# At least one of these marks a model that accepts pictures.
+IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+SAFETENSORS = ("*.safetensors",)
+ANY_WEIGHTS = (*SAFETENSORS, "*.bin")
+# What is downloaded to check a model before its weights are needed.
+SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+
+# ----------------------------------------------------------------------------------------------------
+# Folder or Hub name
 
 
 def is_folder(name: str) -> bool:
-    """Whether a model's name means a folder here; a Hub name is OWNER/NAME, and such a folder wins over it."""
+    """Whether a model's name means a local folder. A Hub name is OWNER/NAME; an existing folder of that name has priority."""
     return Path(name).expanduser().is_dir() or HUB_NAME.fullmatch(name) is None
 
 
 def find_model(name: str, flag: str, revision: str | None = None) -> Path:
-    """The folder that holds the model's config.json: `name` itself, or a place in the cache, with the small files alone."""
+    """The folder with the model's config.json: `name` itself, or the Hub cache, where only the small files are downloaded.
+
+    `flag` names the command-line flag in messages. Raises UserError if there is no such folder or no such model.
+    """
     if is_folder(name):
         folder = Path(name).expanduser()
         if not folder.is_dir():
             raise UserError(f"{flag} {name} is not a folder; give the folder of a downloaded model, or its Hub name")
         return folder
-    return Path(_download(name, flag, revision, patterns=["*.json", "*.jinja", "*.txt", "*.model"]))
+    return Path(_download(name, flag, revision, patterns=[*SMALL_FILES]))
 
 
 def download_model(name: str, flag: str) -> Path:
-    """The folder of the whole model, downloaded where it is a Hub name."""
+    """The folder of the whole model, weights included; downloads it if `name` is a Hub name. Raises UserError."""
     if is_folder(name):
         return find_model(name, flag)
-    return Path(_download(name, flag, None, patterns=["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]))
+    return Path(_download(name, flag, None, patterns=[*SAFETENSORS, *SMALL_FILES]))
 
 
-def check_model_files(folder: Path, what: str, *, weights: bool) -> None:
-    """A model's folder holds a vision-language model that is whole. `weights`: look for them too."""
+# ----------------------------------------------------------------------------------------------------
+# The check of a model's folder: the only one, used by training, evaluation and `load_decoder`
+
+
+def check_model_files(folder: Path, what: str, *, weights: Sequence[str] = ()) -> None:
+    """UserError unless `folder` holds a complete vision-language model.
+
+    `what` begins the message, such as "--model_path DIR". `weights` are file patterns, of which at least one must match and
+    none may match an empty file; () does not look for weights, as for a Hub name whose weights are not downloaded yet.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{what} is not a folder: download the model first (hf download NAME --local-dir DIR)")
     if (folder / "adapter_config.json").is_file():
         raise UserError(
             f"{what} holds a LoRA adapter: merge it first: python -m hint_grpo.training.merge {folder} MERGED"
@@ -56,32 +78,39 @@ def check_model_files(folder: Path, what: str, *, weights: bool) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{what} holds no config.json; give the folder of a downloaded model")
     config = read_config(folder)
-    if not any((folder / name).is_file() for name in PICTURE_FILES):
+    if not any((folder / name).is_file() for name in IMAGE_PROCESSOR_FILES):
         kind = config.get("model_type", "unknown")
         raise UserError(
-            f"{what} has no {PICTURE_FILES[0]}: it is not a vision-language model ({kind}), or its processor is missing"
+            f"{what} has no {IMAGE_PROCESSOR_FILES[0]}: it is not a vision-language model ({kind}), or its processor is missing"
         )
-    if weights and not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
-        raise UserError(f"{what} holds no weights (*.safetensors): get the model again")
+    found = [path for pattern in weights for path in folder.glob(pattern)]
+    if weights and not found:
+        raise UserError(f"{what} holds no weights (*.safetensors): download the model again")
+    if any(not path.is_file() or path.stat().st_size == 0 for path in found):
+        raise UserError(f"{what} holds an empty weights file: the download is incomplete, download the model again")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """A model's config.json."""
+    """A model's config.json as a dictionary; UserError if it is not JSON."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{folder / 'config.json'} is not JSON ({error}): get the model again") from error
+        raise UserError(f"{folder / 'config.json'} is not JSON ({error}): download the model again") from error
     return config if isinstance(config, dict) else {}
 
 
+# ----------------------------------------------------------------------------------------------------
+# The Hub and its cache
+
+
 def check_network(what: str) -> None:
-    """Raises UserError where the Hub cannot be reached."""
+    """UserError if the Hub (or the proxy in front of it) does not accept a connection; `what` begins the message."""
     url = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     proxy = None if urllib.request.proxy_bypass(url.hostname or "") else urllib.request.getproxies().get(url.scheme)
     target = urlsplit(proxy if proxy is None or "://" in proxy else f"http://{proxy}") if proxy else url
     host, port = target.hostname or "", target.port or (443 if target.scheme == "https" else 80)
     pool = ThreadPoolExecutor(1)
-    try:  # in a thread: the look-up of a name has no time-out
+    try:  # in a thread: resolving a host name has no time-out
         pool.submit(lambda: socket.create_connection((host, port), timeout=PATIENCE_S).close()).result(PATIENCE_S)
     except (OSError, FutureTimeout) as error:
         reason = str(error) or f"no answer in {PATIENCE_S:.0f} s"
@@ -91,7 +120,7 @@ def check_network(what: str) -> None:
 
 
 def _download(name: str, flag: str, revision: str | None, patterns: list[str]) -> str:
-    """A snapshot of the Hub's repository in the cache. Without a network, what the cache holds is enough."""
+    """The folder of a Hub snapshot in the cache. Without a network, the cached copy is used if there is one."""
     what = f"{flag} {name} is neither a folder here nor in the cache of downloaded models"
     if not (_cache() / f"models--{name.replace('/', '--')}").is_dir() and not os.environ.get("HF_HUB_OFFLINE"):
         check_network(what)  # before the import, which takes longer
@@ -106,12 +135,14 @@ def _download(name: str, flag: str, revision: str | None, patterns: list[str]) -
         RevisionNotFoundError,
     )
 
+    # 1. What the cache already holds.
     try:
         cached = snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=True)
     except (LocalEntryNotFoundError, RepositoryNotFoundError):
         cached = None
     except HFValidationError as error:
         raise UserError(f"{flag} {name}: {error}") from error
+    # 2. Without a network it has to be enough.
     if constants.HF_HUB_OFFLINE:
         if cached is None:
             raise UserError(f"{what}, and HF_HUB_OFFLINE is set")
@@ -123,6 +154,7 @@ def _download(name: str, flag: str, revision: str | None, patterns: list[str]) -
             raise
         stay_offline()
         return cached
+    # 3. With a network: the current files, of which only the changed ones are downloaded.
     try:
         return snapshot_download(name, revision=revision, allow_patterns=patterns)
     except GatedRepoError as error:
@@ -136,14 +168,14 @@ def _download(name: str, flag: str, revision: str | None, patterns: list[str]) -
 
 
 def _cache() -> Path:
-    """huggingface_hub's folder of downloads (its documentation, Environment variables)."""
+    """huggingface_hub's cache folder (its documentation, Environment variables), found without importing the library."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or f"{caches}/huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
 
 
 def stay_offline() -> None:
-    """The libraries use the cache too, instead of retrying for minutes."""
+    """Makes huggingface_hub and datasets use their cache for the rest of the process, instead of retrying for minutes."""
     from huggingface_hub import constants
 
     os.environ["HF_HUB_OFFLINE"] = "1"

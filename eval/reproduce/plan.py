@@ -81,9 +81,9 @@ def print_commands(plans: Sequence[RunPlan], experiment: Experiment) -> None:
 def check_paths(experiment: Experiment) -> None:
     """Raises UserError for a wrong path now, rather than in the first of many runs."""
     from hint_grpo.evaluation.questions import missing_prompts
-    from hint_grpo.evaluation.store import check_model_folder
+    from hint_grpo.hub import check_model_files
 
-    check_model_folder(experiment.model_path)
+    check_model_files(experiment.model_path, f"--model_path {experiment.model_path}")
     for flag, folder in (("data_path", experiment.data_path), ("eval_data", experiment.eval_data)):
         if not folder.is_dir():
             raise UserError(f"--{flag} {folder} is not a folder")

@@ -1,11 +1,18 @@
-"""Greedy decoding with text-bias calibration, in transformers and inside vLLM.
+"""Greedy decoding with text-bias calibration (paper section 3.3), in transformers and inside vLLM.
 
-decoder    the contract with the evaluation          load       from a model directory to a decoder
-choices    backend, dtype, model folder: light
-formula    c + s * (c - t), penalty, suppression     rules      what the checkpoint says: end tokens, penalty, ..
-questions  a request's prompts and their lengths     hf         the reference: doubled batches in transformers
-                                                     hf_rows, hf_pictures  a batch's rows; pictures encoded once
-admission  when a pair may enter the engine          pairs      whether a pair keeps in step
-vllm       the fast path: paired requests            vllm_run, vllm_engine  one call of decode; the engine it steps
-rows       which logits rows are combined, and how   vllm_v1, vllm_v2  the same for vLLM's two model runners
+The contract with the evaluation
+    decoder      request, completion, Decoder; choice of backend and dtype (light to import)
+    load         from a model's folder to a Decoder
+The method, shared by both backends
+    formula      c + s * (c - t), repetition penalty, suppressed tokens
+    rules        the checkpoint's rules for greedy decoding: end tokens, penalty, suppressed tokens
+    prompting    a request's one or two prompts as token ids, and their lengths
+transformers
+    hf           the reference: doubled batches, pictures encoded once
+vLLM
+    vllm         the fast path: two requests per question, stepped together
+    admission    when a question may enter the engine, and whether its requests keep in step
+    vllm_engine  builds the engine
+    rows         which rows of a batch of logits are combined, and how
+    vllm_v1, vllm_v2   the logits processor for each of vLLM's two model runners
 """

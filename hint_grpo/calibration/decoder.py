@@ -1,6 +1,6 @@
-"""What a decoding backend takes and gives: the contract between `hint_grpo.calibration` and `hint_grpo.evaluation`.
+"""The contract between `hint_grpo.calibration` and `hint_grpo.evaluation`: what a decoder is given and what it returns.
 
-Light to import. `load_decoder` (hint_grpo.calibration.load) builds one.
+Light to import. `load_decoder` (hint_grpo.calibration.load) builds a decoder.
 """
 
 import importlib.util
@@ -11,6 +11,13 @@ from typing import Literal, Protocol
 
 from hint_grpo.families import vllm_supports
 from hint_grpo.machine.errors import UserError
+
+BACKENDS = ("auto", "vllm", "hf")
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+PICTURE_PROCESSING = ("processor", "qwen_vl_utils")  # see hint_grpo.data.picture_processing
+
+# ----------------------------------------------------------------------------------------------------
+# Request, completion, decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,10 @@ class DecodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One greedy completion. `token_ids` hold the end token where there is one; `text` is without special tokens."""
+    """One greedy completion. `token_ids` include the end token if there is one; `text` has no special tokens.
+
+    `finish_reason`: "stop" after an end token, "length" at the limit of new tokens.
+    """
 
     id: str
     text: str
@@ -36,57 +46,41 @@ class Decoder(Protocol):
     """Greedy decoding with text-bias calibration (paper section 3.3)."""
 
     def decode(self, requests: Sequence[DecodeRequest], scale: float) -> Iterator[Completion]:
-        """Yields completions as they finish, in any order, each request exactly once."""
+        """Yields completions as they finish, in any order, exactly one per request. Scale 0 is plain greedy decoding."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Frees the model's memory; the decoder cannot be used afterwards."""
+        ...
 
 
 # ----------------------------------------------------------------------------------------------------
-# What can be decided about a decoder before anything heavy is imported: the backend, the dtype, the model's folder.
+# Choices made before anything heavy is imported
 #
-# The evaluation needs these answers (they are part of its cache key) in a process that loads no model. Neither torch nor
-# transformers is imported here; `load` builds the decoder from what was chosen.
-
-BACKENDS = ("auto", "vllm", "hf")
-DTYPES = ("auto", "bfloat16", "float16", "float32")
-PICTURE_PROCESSING = ("processor", "qwen_vl_utils")  # see hint_grpo.data.picture_processing
+# The evaluation needs backend and dtype for its cache key, in a process that loads no model. So neither torch nor
+# transformers is imported here.
 
 
 def choose_backend(backend: str, model_path: Path | None = None) -> str:
-    """ "vllm" or "hf"; "auto" is vLLM where it is installed and, where `model_path` is given, has the model's family."""
+    """ "vllm" or "hf". "auto" is vLLM if it is installed and, if `model_path` is given, supports the model's family.
+
+    Raises UserError for an unknown backend, and for "vllm" if it is not installed or does not support the model.
+    """
     if backend not in BACKENDS:
         raise UserError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    installed = importlib.util.find_spec("vllm") is not None
-    if backend == "vllm" and not installed:
-        raise UserError("backend vllm: vLLM is not installed; install requirements.txt, or take --backend hf")
-    if model_path is not None and installed and not vllm_supports(model_path):
+    usable = importlib.util.find_spec("vllm") is not None
+    if backend == "vllm" and not usable:
+        raise UserError("backend vllm: vLLM is not installed; install requirements.txt, or use --backend hf")
+    if model_path is not None and usable and not vllm_supports(model_path):
         if backend == "vllm":
-            raise UserError(f"backend vllm: vLLM does not have the model family of {model_path}; take --backend hf")
-        installed = False
-    return ("vllm" if installed else "hf") if backend == "auto" else backend
+            raise UserError(f"backend vllm: vLLM does not support the model family of {model_path}; use --backend hf")
+        usable = False
+    return ("vllm" if usable else "hf") if backend == "auto" else backend
 
 
 def choose_dtype_name(dtype: str | None, *, has_gpu: bool) -> str:
-    """The dtype's name; None and "auto" are bfloat16 on a GPU and float32 without."""
+    """The dtype's name; None and "auto" are bfloat16 on a GPU and float32 without. UserError for an unknown name."""
     name = (dtype or "auto").removeprefix("torch.")
     if name not in DTYPES:
         raise UserError(f"unknown dtype {dtype}: choose one of {', '.join(DTYPES)}")
     return ("bfloat16" if has_gpu else "float32") if name == "auto" else name
-
-
-def model_directory(model_path: str | Path) -> Path:
-    """The directory, once it is known to hold a model with weights (safetensors: no pickle is read)."""
-    path = Path(model_path)
-    if not path.is_dir():
-        raise UserError(f"no model directory {path}; download the model first (hf download NAME --local-dir DIR)")
-    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
-        raise UserError(f"{path} holds a LoRA adapter, not a model: merge it into its base model first")
-    if not (path / "config.json").exists():
-        raise UserError(f"{path} has no config.json: give the directory of a whole model")
-    weights = list(path.glob("*.safetensors"))
-    if not weights or any(file.stat().st_size == 0 for file in weights):
-        raise UserError(
-            f"{path} has no weights (*.safetensors), or an empty file of them: its download is not complete"
-        )
-    return path

@@ -1,4 +1,4 @@
-"""What a checkpoint says about greedy decoding, read once and applied by every backend alike."""
+"""A checkpoint's rules for greedy decoding (generation_config.json, tokenizer), read once and applied alike by every backend."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from hint_grpo.families import vision_token_ids
 from hint_grpo.machine.errors import UserError
 
 # Settings of a generation config that would change greedy decoding and that no backend here applies, with their neutral
-# values. Sampling settings (temperature, top_p, ..) are left out: greedy decoding does not look at them.
+# values. Sampling settings (temperature, top_p, ..) are not listed: greedy decoding ignores them.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "no_repeat_ngram_size": (None, 0),
     "encoder_no_repeat_ngram_size": (None, 0),
@@ -28,7 +28,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class GreedyRules:
-    """`suppressed_ids` are never chosen: vision tokens (one in a completion crashes the next forward pass)."""
+    """End tokens, repetition penalty (1.0 is none), and tokens that are never chosen.
+
+    `suppressed_ids` are the vision tokens (one in a completion crashes the next forward pass) and the checkpoint's own.
+    """
 
     eos_ids: tuple[int, ...]
     repetition_penalty: float
@@ -43,11 +46,15 @@ class GreedyRules:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "GreedyRules":
+        """The inverse of `as_dict`."""
         return cls(tuple(values["eos_ids"]), values["repetition_penalty"], tuple(values["suppressed_ids"]))
 
 
 def read_rules(config: Any, generation_config: Any, tokenizer: Any, repetition_penalty: float | None) -> GreedyRules:
-    """The checkpoint's rules; `repetition_penalty` replaces the generation config's where it is not None."""
+    """The checkpoint's rules; `repetition_penalty`, if not None, replaces the generation config's.
+
+    Raises UserError for a penalty of 0 or less, and for a setting that no backend here applies.
+    """
     refuse_unknown_rules(generation_config)
     penalty = generation_config.repetition_penalty if repetition_penalty is None else repetition_penalty
     if penalty is not None and penalty <= 0:
@@ -59,6 +66,7 @@ def read_rules(config: Any, generation_config: Any, tokenizer: Any, repetition_p
 
 
 def refuse_unknown_rules(generation_config: Any) -> None:
+    """UserError for a setting that changes greedy decoding and is not applied here (`_NEUTRAL`)."""
     for name, neutral in _NEUTRAL.items():
         value = getattr(generation_config, name, None)
         if value not in neutral:

@@ -1,4 +1,4 @@
-"""Builds the vLLM engine that calibrated decoding steps by hand."""
+"""Builds the vLLM engine that calibrated decoding (hint_grpo.calibration.vllm) steps by hand."""
 
 from hint_grpo.machine.stack import HAS_CUDA, inspect_models_in_this_process
 
@@ -17,15 +17,15 @@ from hint_grpo.calibration.rules import GreedyRules
 from hint_grpo.machine.errors import UserError
 
 MAX_QUESTION_TOKENS = 4096
-"""Room for the text of a prompt, over the largest picture, when the context is chosen."""
+"""Tokens reserved for a prompt's text, in addition to the largest picture, when the context length is chosen."""
 MIN_BATCHED_TOKENS = 8192
 PICTURE_CACHE_BYTES = 1 << 30
-"""Encoded pictures that stay in memory for the next scale; beside vLLM's share of a GPU (gpu_memory_utilization)."""
+"""Encoded pictures kept for the next scale, in bytes; not part of vLLM's share of a GPU (gpu_memory_utilization)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """`overrides` are EngineArgs' own, the last word."""
+    """What the engine is built from. `overrides` are fields of EngineArgs and have the highest priority."""
 
     model_path: Path
     dtype: str
@@ -37,8 +37,11 @@ class EngineSettings:
 
 
 def build_engine(settings: EngineSettings, encoder: QuestionEncoder, rules: GreedyRules, config: Any) -> LLMEngine:
-    """An engine in this process, with the logits processor of the interface that its model runner speaks."""
-    _keep_to_v1_where_v2_takes_no_processor()
+    """An engine in this process, with the logits processor for its model runner's interface.
+
+    Raises UserError if vLLM cannot load the model with these settings (memory, context length, a bad combination).
+    """
+    _use_v1_if_v2_has_no_logits_processors()
     inspect_models_in_this_process()
     try:
         vllm_config = _engine_args(settings, encoder, rules).create_engine_config()
@@ -47,15 +50,15 @@ def build_engine(settings: EngineSettings, encoder: QuestionEncoder, rules: Gree
             vllm_config.scheduler_config.encoder_cache_size, _picture_cache_tokens(config, settings.dtype)
         )
         return LLMEngine.from_vllm_config(vllm_config)
-    except ValueError as error:  # vLLM says what does not fit (memory, context, a bad combination)
+    except ValueError as error:  # its message names what does not fit
         raise UserError(f"vLLM cannot load {settings.model_path}: {error}") from error
 
 
 def capacity_of(engine: LLMEngine) -> Capacity:
-    """What the engine can hold, once it is up. One block of the cache is vLLM's own."""
+    """What a started engine can hold. One block of the cache is reserved by vLLM, and a watermark of them stays free."""
     config = engine.vllm_config
     num_blocks = config.cache_config.num_gpu_blocks
-    assert num_blocks is not None, "the engine is not up"
+    assert num_blocks is not None, "the engine has not started"
     kept_free = int(getattr(config.scheduler_config, "watermark", 0.0) * num_blocks)
     return Capacity(
         config.scheduler_config.max_num_seqs,
@@ -79,12 +82,12 @@ def _engine_args(settings: EngineSettings, encoder: QuestionEncoder, rules: Gree
         # The longest pair has to fit into one step.
         "max_num_batched_tokens": max(MIN_BATCHED_TOKENS, max_model_len + MAX_QUESTION_TOKENS, settings.max_num_seqs),
         "limit_mm_per_prompt": {"image": 1, "video": 0},
-        # Both limits, always: a max_pixels alone is ignored by the image processor when it is passed per call.
+        # Always both limits: the image processor ignores a max_pixels alone when it is passed per call.
         "mm_processor_kwargs": {"min_pixels": limits[0], "max_pixels": limits[1]} if limits else None,
         "additional_config": {CONFIG_KEY: rules.as_dict()},
-        "generation_config": "vllm",  # none of the checkpoint's: GreedyRules hold what counts
-        "enable_prefix_caching": False,  # no prompt is asked twice at one scale
-        "async_scheduling": False,  # the processor reads the tokens of the last step
+        "generation_config": "vllm",  # ignore the checkpoint's: GreedyRules hold what is applied
+        "enable_prefix_caching": False,  # no prompt occurs twice at one scale
+        "async_scheduling": False,  # the logits processor reads the tokens of the last step
         "enforce_eager": not HAS_CUDA,
         "disable_log_stats": True,
         "seed": 0,
@@ -104,8 +107,8 @@ def _logits_processor(vllm_config: Any) -> type:
     return PairedLogitsV1
 
 
-def _keep_to_v1_where_v2_takes_no_processor() -> None:
-    """Older vLLM has a Model Runner V2 that is given no custom logits processor; the V1 runner is there still."""
+def _use_v1_if_v2_has_no_logits_processors() -> None:
+    """Older vLLM has a Model Runner V2 without custom logits processors; its V1 runner supports them."""
     try:
         from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcRequestState  # noqa: F401
     except ImportError:
@@ -113,4 +116,5 @@ def _keep_to_v1_where_v2_takes_no_processor() -> None:
 
 
 def _picture_cache_tokens(config: Any, dtype: str) -> int:
+    """PICTURE_CACHE_BYTES in image tokens, each of which is one hidden vector."""
     return PICTURE_CACHE_BYTES // (config.get_text_config().hidden_size * getattr(torch, dtype).itemsize)

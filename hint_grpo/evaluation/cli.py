@@ -16,7 +16,7 @@ from hint_grpo.evaluation.settings import (
     check_processes,
     default_output,
 )
-from hint_grpo.hub import check_model_files, download_model, find_model, is_folder
+from hint_grpo.hub import ANY_WEIGHTS, check_model_files, download_model, find_model, is_folder
 from hint_grpo.machine.errors import UserError, did_you_mean
 from hint_grpo.machine.hardware import check_gpus, count_gpus
 from hint_grpo.machine.output_folder import check_output
@@ -87,7 +87,8 @@ def settings_from(options: argparse.Namespace) -> EvaluationSettings:
 def check(settings: EvaluationSettings) -> None:
     """The mistakes that show without torch: places, the model's files, GPUs."""
     name = str(settings.model_path)
-    check_model_files(find_model(name, "--model_path"), f"--model_path {name}", weights=is_folder(name))
+    weights = ANY_WEIGHTS if is_folder(name) else ()
+    check_model_files(find_model(name, "--model_path"), f"--model_path {name}", weights=weights)
     if settings.prompt_path is not None and not settings.prompt_path.is_file():
         raise UserError(f"{settings.prompt_path} is not there: give the question file (--prompt_path)")
     if settings.data_path is not None and not settings.data_path.exists():

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hint_grpo.calibration.decoder import model_directory
 from hint_grpo.data.images import open_image
 from hint_grpo.data.jsonl import Occurrences
 from hint_grpo.data.lengths import LengthLimits
@@ -19,6 +18,7 @@ from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question, read_questions
 from hint_grpo.evaluation.datasets.registry import ADAPTERS
 from hint_grpo.evaluation.settings import EvaluationSettings
+from hint_grpo.hub import SAFETENSORS, check_model_files
 from hint_grpo.machine.errors import UserError
 
 GEOQA_FILE = "geoqa_test_prompts.jsonl"
@@ -180,13 +180,14 @@ def preflight_report(settings: EvaluationSettings, questions: Sequence[Question]
 
     from transformers import AutoConfig
 
-    from hint_grpo.calibration.load import load_processor
+    from hint_grpo.calibration.load import load_decoding_processor
     from hint_grpo.data.preflight import preflight_questions
 
-    path = model_directory(settings.model_path)
+    path = settings.model_path
+    check_model_files(path, f"--model_path {path}", weights=SAFETENSORS)
     config = AutoConfig.from_pretrained(path)
     limits = LengthLimits(None, settings.max_new_tokens, config.get_text_config().max_position_embeddings)
-    processor = load_processor(path, settings.max_pixels, trust_remote_code=False)
+    processor = load_decoding_processor(path, settings.max_pixels, trust_remote_code=False)
     return preflight_questions(
         questions,
         processor=processor,

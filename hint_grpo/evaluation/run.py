@@ -31,7 +31,6 @@ from hint_grpo.evaluation.store import (
     SET_ASIDE_FILE,
     Conditions,
     ResultStore,
-    check_model_folder,
     conditions_for,
     file_digest,
     model_digest,
@@ -44,6 +43,7 @@ from hint_grpo.evaluation.summary import (
     write_overview,
     write_summary,
 )
+from hint_grpo.hub import check_model_files
 from hint_grpo.machine.files import only_run_in
 from hint_grpo.scoring.pool import start as start_answer_checker
 
@@ -183,7 +183,7 @@ MAX_CHUNK = 256
 
 def run_evaluation(settings: EvaluationSettings, *, show_progress: bool = True) -> list[Summary]:
     """Decodes what is not on disk yet, scores all of it, and returns one summary per scale in the order given."""
-    check_model_folder(settings.model_path)
+    check_model_files(settings.model_path, f"--model_path {settings.model_path}")
     usable = usable_questions(settings)
     print(preset_line(settings.preset, asdict(settings)), file=sys.stderr)
     output = settings.output

@@ -78,19 +78,6 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_model_folder(model_path: Path) -> None:
-    """What can be said of a model at once; the rest is `load_decoder`'s."""
-    if not model_path.is_dir():
-        raise UserError(f"--model_path {model_path} is not a folder: get the model (hf download NAME --local-dir DIR)")
-    if (model_path / "adapter_config.json").is_file():
-        raise UserError(
-            f"--model_path {model_path} holds a LoRA adapter; merge it first: "
-            f"python -m hint_grpo.training.merge {model_path} MERGED"
-        )
-    if not (model_path / "config.json").is_file():
-        raise UserError(f"--model_path {model_path} holds no model: it has no config.json")
-
-
 def model_digest(model_path: Path, memo_path: Path) -> str:
     """One digest for the content of a model folder.
 

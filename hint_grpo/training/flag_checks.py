@@ -113,7 +113,8 @@ def check_model(values: Values) -> None:
             "--model_name_or_path is missing: give a vision-language model's folder or Hub name (README, Models)"
         )
     folder = hub.find_model(name, "--model_name_or_path", revision=values["model_revision"])
-    hub.check_model_files(folder, f"--model_name_or_path {name}", weights=hub.is_folder(name))
+    weights = hub.ANY_WEIGHTS if hub.is_folder(name) else ()  # those of a Hub name are not downloaded yet
+    hub.check_model_files(folder, f"--model_name_or_path {name}", weights=weights)
     if values["use_vllm"] and not hub.vllm_supports(folder):
         raise UserError(f"vLLM does not support the model of {name}: use --use_vllm false")
     _check_attention(values["attn_implementation"], on_cpu=values["use_cpu"])

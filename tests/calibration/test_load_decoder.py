@@ -42,7 +42,7 @@ def test_left_padding_is_asserted(model_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["hf", "vllm"])
 def test_paths_that_hold_no_model(model_path: Path, tmp_path: Path, backend: str) -> None:
-    with pytest.raises(UserError, match="no model directory"):
+    with pytest.raises(UserError, match="is not a folder"):
         load_decoder(tmp_path / "nowhere", backend=backend)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"config\.json"):

@@ -57,7 +57,7 @@ def test_plan_leaves_out_a_half_without_its_partner() -> None:
         Branch("a", "image", 0.8),
     ]
     plan = plan_rows(branches, CPU)
-    assert (plan.image_rows.tolist(), plan.text_rows.tolist(), plan.lead_rows.tolist()) == ([4], [0], [4, 3])
+    assert [plan.image_rows_P.tolist(), plan.text_rows_P.tolist(), plan.lead_rows_B.tolist()] == [[4], [0], [4, 3]]
     assert plan.scales_P1.tolist() == [[pytest.approx(0.8)]]
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hint_grpo.calibration.decoder import DecodeRequest
-from hint_grpo.calibration.load import load_processor
+from hint_grpo.calibration.load import load_decoding_processor
 from hint_grpo.calibration.prompting import QuestionEncoder
 from hint_grpo.machine.errors import UserError
 from hint_grpo.prompts import evaluation_messages
@@ -22,7 +22,7 @@ def model_path(calibration_world) -> Path:
 
 
 def encoder_for(model_path: Path, max_pixels: int | None = None, context_length: int = 8192) -> QuestionEncoder:
-    processor = load_processor(model_path, max_pixels, trust_remote_code=False)
+    processor = load_decoding_processor(model_path, max_pixels, trust_remote_code=False)
     return QuestionEncoder(processor, max_new_tokens=16, context_length=context_length)
 
 
@@ -89,4 +89,4 @@ def test_bad_pictures_and_picture_tokens_in_the_text_name_the_question(model_pat
 
 def test_max_pixels_below_the_smallest_picture_is_refused(model_path: Path) -> None:
     with pytest.raises(UserError, match="max_pixels"):
-        load_processor(model_path, 100, trust_remote_code=False)
+        load_decoding_processor(model_path, 100, trust_remote_code=False)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hint_grpo.data.questions import Question
-from hint_grpo.evaluation.store import check_model_folder, conditions_for, file_digest, model_digest
+from hint_grpo.evaluation.store import conditions_for, file_digest, model_digest
+from hint_grpo.hub import check_model_files
 from hint_grpo.machine.errors import UserError
 
 DECODING: dict[str, Any] = {"weights": "w", "backend": "hf", "dtype": "float32", "max_new_tokens": 8, "scale": 0.8}
@@ -101,4 +102,4 @@ def test_unchanged_files_are_not_read_again(model: Path, tmp_path: Path) -> None
 def test_a_folder_without_a_model_is_named(model: Path, missing: str) -> None:
     (model / "config.json").unlink()
     with pytest.raises(UserError, match="--model_path"):
-        check_model_folder(model if missing == "config.json" else model / "gone")
+        check_model_files(model if missing == "config.json" else model / "gone", "--model_path")

@@ -1,4 +1,4 @@
-"""A LoRA adapter merged into its model gives the adapted model's logits, and test_model.py accepts the folder."""
+"""A LoRA adapter merged into its model gives the adapted model's logits, and test_model.py's check takes the folder."""
 
 import hint_grpo.machine.stack  # noqa: F401
 
@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from hint_grpo.evaluation.store import check_model_folder
+from hint_grpo.hub import ANY_WEIGHTS, check_model_files
 from hint_grpo.machine.errors import UserError
 from hint_grpo.training.merge import merge
 
@@ -30,9 +30,9 @@ def adapter(world, tmp_path_factory):
 
 def test_the_merged_model_is_the_adapted_one(world, adapter, tmp_path):
     with pytest.raises(UserError, match=r"hint_grpo\.training\.merge"):
-        check_model_folder(adapter)
+        check_model_files(adapter, "--model_path", weights=ANY_WEIGHTS)
     merge(adapter, tmp_path / "merged")
-    check_model_folder(tmp_path / "merged")
+    check_model_files(tmp_path / "merged", "--model_path", weights=ANY_WEIGHTS)
 
     base = AutoModelForImageTextToText.from_pretrained(world.models["Qwen2.5-VL"])
     ids = torch.arange(20, 40)[None]
