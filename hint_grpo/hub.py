@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hint_grpo.families import vllm_supports as vllm_supports  # re-exported: applies to the folder returned by `find_model`
+from hint_grpo.families import (
+    vllm_supports as vllm_supports,  # re-exported: applies to the folder returned by `find_model`
+)
 from hint_grpo.machine.errors import UserError
 
 PATIENCE_S = 20.0  # seconds for one connection to the Hub

@@ -162,7 +162,7 @@ def _record(result: RowResult) -> dict[str, object]:
 
 def draw_figures(experiment: Experiment, rows: Sequence[TableRow], runs_both_ways: Sequence[str]) -> list[str]:
     """Draws the figures whose data exists; returns a line for the user per figure: its path, or what it needs."""
-    from hint_grpo.evaluation.report import NAME, draw_scales
+    from hint_grpo.evaluation.report import PLOT_NAME, draw_scales
     from hint_grpo.training.plots import plot_text_bias, plot_utilization  # imports matplotlib
 
     folder = experiment.output_dir / "figures"
@@ -184,7 +184,7 @@ def draw_figures(experiment: Experiment, rows: Sequence[TableRow], runs_both_way
 
     # The curve over calibration scales.
     drawn = draw_scales(scale_summaries(experiment, rows), folder) is not None
-    lines.append(_figure_line(folder / f"{NAME}.png", drawn, f"evaluations of {MAIN} at several scales"))
+    lines.append(_figure_line(folder / f"{PLOT_NAME}.png", drawn, f"evaluations of {MAIN} at several scales"))
     return lines
 
 

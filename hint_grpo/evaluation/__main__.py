@@ -1,20 +1,21 @@
-"""`python -m hint_grpo.evaluation compare RUN_A RUN_B`: were two runs different, or was it chance?"""
+"""`python -m hint_grpo.evaluation compare RUN_A RUN_B`: do two runs differ by more than chance?"""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hint_grpo.evaluation.compare import PROTOCOLS, compare, comparison_text, results_of
+from hint_grpo.evaluation.compare import REPORTED_PROTOCOLS, compare, comparison_text, results_of
 from hint_grpo.machine.errors import run_main
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the comparison under both protocols; UserError if the runs cannot be compared."""
     options = _parser().parse_args(arguments)
     results_a, results_b = results_of(options.run_a), results_of(options.run_b)
     unpaired = len(results_a.keys() ^ results_b.keys())
     if unpaired:
         print(f"{unpaired} questions were answered in one run only: left out")
-    for protocol in PROTOCOLS:
+    for protocol in REPORTED_PROTOCOLS:
         print(comparison_text(str(options.run_a), str(options.run_b), compare(results_a, results_b, protocol)))
     return 0
 

@@ -1,4 +1,4 @@
-"""The flags of test_model.py. Light to import: `--help` must answer at once."""
+"""The flags of test_model.py, and the checks that need no model. Light to import, so that `--help` answers at once."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from typing import NoReturn
 from hint_grpo.calibration.decoder import BACKENDS, DTYPES, PICTURE_PROCESSING
 from hint_grpo.evaluation.datasets.registry import ADAPTERS
 from hint_grpo.evaluation.settings import (
+    ACCURACY_PROTOCOLS,
     DEFAULT,
     PRESETS,
-    PROTOCOLS,
     EvaluationSettings,
     check_processes,
     default_output,
@@ -23,20 +23,25 @@ from hint_grpo.machine.output_folder import check_output
 
 DESCRIPTION = "Evaluate a model on GeoQA, any question file of its form, or a benchmark, with text-bias calibration."
 EPILOG = """\
-The last line on stdout is `Accuracy: 46.68%`: the paper's protocol, at the last scale given (MM-Vet, which is judged
-elsewhere: the file for its evaluator). An interrupted run goes
-on where it stopped when the same command is run again. Two runs are compared by
-`python -m hint_grpo.evaluation compare RUN_A RUN_B`."""
+The last line on stdout is `Accuracy: 46.68%`, by the paper's protocol and at the last scale given (for MM-Vet, which is
+judged elsewhere, it names the file for its evaluator). To resume an interrupted run, run the same command again. To compare
+two runs: `python -m hint_grpo.evaluation compare RUN_A RUN_B`."""
 HELP_HINT = "(python test_model.py --help lists the flags)"
 
 
+# ----------------------------------------------------------------------------------------------------
+# Parsing
+
+
 class _Parser(argparse.ArgumentParser):
+    """Reports mistakes as UserError instead of exiting."""
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} {HELP_HINT}")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The flags, after a check that the paths this command needs are given at all."""
+    """The parsed flags. Raises UserError for an unknown flag or value, and for a missing path that this command needs."""
     parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -44,14 +49,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         word = next((word for word in unknown if word.startswith("--")), unknown[0]).partition("=")[0]
         suggestion = did_you_mean(word[2:], known, "--") if word.startswith("--") else ""
         raise UserError(f"unknown {'flag ' if word.startswith('--') else ''}{word}{suggestion} {HELP_HINT}")
-    # Read twice: a preset's values are defaults, so that every flag that is given wins.
+    # Parse again with the preset's values as defaults, so that a flag that is given has priority.
     parser.set_defaults(**PRESETS[options.preset])
     options = parser.parse_args(arguments)
     if options.rescore:
         if options.output_dir is None and (
             options.model_path is None or not (options.prompt_path or options.benchmark)
         ):
-            raise UserError("--rescore needs --output_dir, the folder whose answers are to be scored again")
+            raise UserError("--rescore needs --output_dir, the folder of the answers to score again")
         return options
     for name in ("model_path",) if options.benchmark else ("model_path", "data_path", "prompt_path"):
         if getattr(options, name) is None:
@@ -60,6 +65,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def settings_from(options: argparse.Namespace) -> EvaluationSettings:
+    """The settings of the run; raises UserError for a value that cannot work."""
     return EvaluationSettings(
         model_path=options.model_path,
         data_path=options.data_path,
@@ -79,18 +85,22 @@ def settings_from(options: argparse.Namespace) -> EvaluationSettings:
         limit=options.limit,
         no_image=options.no_image,
         preset=options.preset,
-        protocol=options.protocol or PROTOCOLS[0],
+        protocol=options.protocol or ACCURACY_PROTOCOLS[0],
         skip_bad=options.skip_bad,
     )
 
 
+# ----------------------------------------------------------------------------------------------------
+# Checks, and the model's folder
+
+
 def check(settings: EvaluationSettings) -> None:
-    """The mistakes that show without torch: places, the model's files, GPUs."""
+    """UserError for a mistake that can be found without torch: paths, the model's files, GPUs."""
     name = str(settings.model_path)
     weights = ANY_WEIGHTS if is_folder(name) else ()
     check_model_files(find_model(name, "--model_path"), f"--model_path {name}", weights=weights)
     if settings.prompt_path is not None and not settings.prompt_path.is_file():
-        raise UserError(f"{settings.prompt_path} is not there: give the question file (--prompt_path)")
+        raise UserError(f"--prompt_path {settings.prompt_path} does not exist: give a question file")
     if settings.data_path is not None and not settings.data_path.exists():
         raise UserError(f"--data_path {settings.data_path} does not exist")
     check_output(str(settings.output))
@@ -99,7 +109,7 @@ def check(settings: EvaluationSettings) -> None:
 
 
 def with_local_model(settings: EvaluationSettings) -> EvaluationSettings:
-    """The settings with the model's folder for its Hub name, downloaded if it must be; the output folder keeps the name."""
+    """The settings with a Hub name replaced by the model's folder, downloaded if necessary; the output folder keeps the name."""
     name = str(settings.model_path)
     if is_folder(name):
         return settings
@@ -107,8 +117,12 @@ def with_local_model(settings: EvaluationSettings) -> EvaluationSettings:
 
 
 def output_folder(options: argparse.Namespace) -> Path:
-    """The folder of a --rescore: no data and, with --output_dir, no model is needed for it."""
+    """The folder for --rescore, which needs no data and, with --output_dir, no model."""
     return options.output_dir or default_output(options.model_path, options.prompt_path, options.benchmark)
+
+
+# ----------------------------------------------------------------------------------------------------
+# The flags
 
 
 def _gpu_ids(text: str) -> tuple[int, ...]:
@@ -126,25 +140,27 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _add_what(parser.add_argument_group("what to evaluate"))
-    _add_how(parser.add_argument_group("how to decode"))
-    _add_modes(parser.add_argument_group("instead of a run"))
+    _add_subject_flags(parser.add_argument_group("what to evaluate"))
+    _add_decoding_flags(parser.add_argument_group("how to decode"))
+    _add_mode_flags(parser.add_argument_group("instead of a run"))
     return parser
 
 
-def _add_what(group: argparse._ArgumentGroup) -> None:
+def _add_subject_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--model_path", type=Path, help="a vision-language model's folder, or its name on the Hub (README, Models)"
     )
     group.add_argument(
         "--data_path",
         type=Path,
-        help="folder of the pictures, such as /PATH/TO/Geo170K/; of a benchmark: a local copy of its data set "
-        "(without it: the Hub's)",
+        help="folder of the pictures, such as /PATH/TO/Geo170K/; with --benchmark: a local copy of the data set "
+        "(default: the Hub's)",
     )
     group.add_argument("--prompt_path", type=Path, help="question file, such as eval/prompts/geoqa_test_prompts.jsonl")
     group.add_argument(
-        "--benchmark", choices=tuple(ADAPTERS), help="instead of a question file: one of these (docs/benchmarks.md)"
+        "--benchmark",
+        choices=tuple(ADAPTERS),
+        help="instead of a question file: one of these data sets (docs/datasets.md)",
     )
     group.add_argument("--output_dir", type=Path, help="default: output/eval/MODEL/QUESTION_FILE (or .../BENCHMARK)")
     group.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
@@ -153,22 +169,27 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
         "--preset",
         default=DEFAULT,
         choices=tuple(PRESETS),
-        help="whose evaluation, where no flag says otherwise: released is the authors' code (docs/faithfulness.md)",
+        help="whose evaluation, unless a flag overrides it: released is the authors' code (docs/faithfulness.md)",
     )
     group.add_argument(
         "--protocol",
-        choices=PROTOCOLS,
+        choices=ACCURACY_PROTOCOLS,
         help="what `Accuracy:` counts; released_evaluation compares the completion with the ground truth, paper (the "
         "default) the other way round",
     )
-    group.add_argument("--skip_bad", action="store_true", help="leave unusable questions out, counted, and go on")
+    group.add_argument("--skip_bad", action="store_true", help="leave out unusable questions, count them, and continue")
 
 
-def _add_how(group: argparse._ArgumentGroup) -> None:
+def _add_decoding_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--scale", type=float, nargs="+", metavar="S", help="calibration scales, in one model load (default 0.0: none)"
     )
-    group.add_argument("--backend", default="auto", choices=BACKENDS, help="auto: vLLM where it is installed, else hf")
+    group.add_argument(
+        "--backend",
+        default="auto",
+        choices=BACKENDS,
+        help="auto: vLLM if it supports the model, else hf",
+    )
     group.add_argument(
         "--batch_size",
         type=int,
@@ -176,16 +197,16 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         help="questions decoded at a time, per process (default: 10 for hf; for vLLM 128 on a GPU, 32 without)",
     )
     group.add_argument(
-        "--gpu_ids", type=_gpu_ids, metavar="0,1", help="one process per GPU named (default: all visible)"
+        "--gpu_ids", type=_gpu_ids, metavar="0,1", help="GPUs to use, one process each (default: all visible)"
     )
     group.add_argument("--num_processes", type=int, metavar="N", help="without a GPU: decoding processes (default 1)")
     group.add_argument("--max_new_tokens", type=int, default=1024, metavar="N", help="default 1024")
-    group.add_argument("--max_pixels", type=int, metavar="N", help="pictures are shrunk to at most this many pixels")
+    group.add_argument("--max_pixels", type=int, metavar="N", help="larger pictures are shrunk to this many pixels")
     group.add_argument(
         "--picture_processing",
         default="processor",
         choices=PICTURE_PROCESSING,
-        help="qwen_vl_utils: that library resizes pictures ahead of the processor, as in the authors' code (Qwen's models)",
+        help="qwen_vl_utils: that library resizes pictures before the processor, as in the authors' code (Qwen's models)",
     )
     group.add_argument(
         "--gpu_memory_utilization", type=float, default=0.9, metavar="F", help="vLLM's share of each GPU (default 0.9)"
@@ -193,7 +214,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on a GPU, float32 without")
 
 
-def _add_modes(group: argparse._ArgumentGroup) -> None:
+def _add_mode_flags(group: argparse._ArgumentGroup) -> None:
     modes = group.add_mutually_exclusive_group()
     modes.add_argument("--check_data", action="store_true", help="check questions and pictures, decode nothing")
     modes.add_argument("--rescore", action="store_true", help="score the stored answers again, without a model")

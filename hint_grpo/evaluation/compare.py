@@ -1,6 +1,6 @@
 """A paired comparison of two runs on the same questions: McNemar's exact test.
 
-Two accuracies on the same questions are not independent: what counts is on which questions exactly one run was right.
+Two accuracies on the same questions are not independent: only the questions on which exactly one run was correct count.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results
 from hint_grpo.machine.errors import UserError
 from hint_grpo.statistics import mcnemar_exact
 
-PROTOCOLS = ("paper", "strict")
+REPORTED_PROTOCOLS = ("paper", "strict")
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The 2x2 table of one protocol, over the questions both runs answered."""
+    """The 2x2 table of one protocol, over the questions that both runs answered."""
 
     protocol: str
     both: int
@@ -42,7 +42,10 @@ class Comparison:
 
 
 def compare(results_a: Mapping[str, Result], results_b: Mapping[str, Result], protocol: str) -> Comparison:
-    """Counts the shared questions by who was right. The same id must be the same question in both runs."""
+    """The table over the shared questions.
+
+    Raises UserError if an id means different questions, if the answers were not judged here, or if no question is shared.
+    """
     counts = {(a, b): 0 for a in (True, False) for b in (True, False)}
     for id, a in results_a.items():
         b = results_b.get(id)
@@ -51,23 +54,26 @@ def compare(results_a: Mapping[str, Result], results_b: Mapping[str, Result], pr
         if a.question != b.question:
             raise UserError(f"question {id} differs between the runs: they were not made from the same question file")
         if "none" in (a.judging.judge, b.judging.judge):
-            raise UserError("these answers were not judged here: compare what their benchmark's own evaluator says")
-        counts[_right(a, protocol), _right(b, protocol)] += 1
+            raise UserError("these answers were not judged here: compare the results of the benchmark's own evaluator")
+        counts[_is_correct(a, protocol), _is_correct(b, protocol)] += 1
     if not any(counts.values()):
         raise UserError("the two runs share no question: compare two runs over the same question file")
     return Comparison(protocol, counts[True, True], counts[True, False], counts[False, True], counts[False, False])
 
 
-def _right(result: Result, protocol: str) -> bool:
+def _is_correct(result: Result, protocol: str) -> bool:
     return result.correct_paper if protocol == "paper" else result.correct_strict
 
 
 def results_of(run: Path) -> dict[str, Result]:
-    """The results of a run the user named: a results.jsonl, its folder, or an output folder with a single scale."""
+    """The results of a run named by the user: a results.jsonl, its folder, or an output folder with a single scale.
+
+    Raises UserError if there are none, or several runs.
+    """
     if run.is_file():
         return existing_results(run)
     if not run.is_dir():
-        raise UserError(f"{run} is not there: name a run's folder, such as OUTPUT_DIR/scale-0.8")
+        raise UserError(f"{run} does not exist: name a run's folder, such as OUTPUT_DIR/scale-0.8")
     if (run / RESULTS_FILE).is_file():
         return existing_results(run / RESULTS_FILE)
     inside = sorted(run.glob(f"scale-*/{RESULTS_FILE}"))
@@ -78,6 +84,7 @@ def results_of(run: Path) -> dict[str, Result]:
 
 
 def comparison_text(name_a: str, name_b: str, comparison: Comparison) -> str:
+    """The comparison as lines to print."""
     c = comparison
     if c.p_value < 0.05:
         verdict = f"{'A' if c.only_a > c.only_b else 'B'} is better (p < 0.05)"

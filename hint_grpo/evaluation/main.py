@@ -10,9 +10,9 @@ from hint_grpo.machine.errors import run_main
 
 
 def main() -> int:
-    """Runs the command line in sys.argv and returns the exit code. Raises UserError for a mistake of the user's."""
+    """Runs the command line in sys.argv and returns the exit code. Raises UserError for a mistake of the user."""
     options = parse()
-    # What loads torch is imported below: --help and a wrong flag must answer at once.
+    # Modules that load torch are imported below, so that --help and a wrong flag answer at once.
     if options.rescore:
         from hint_grpo.evaluation.rescore import rescore
 
@@ -40,7 +40,7 @@ def _interruptible() -> int:
     try:
         return main()
     except KeyboardInterrupt:
-        print("interrupted; every answer so far is on disk, the same command goes on from there", file=sys.stderr)
+        print("interrupted; every answer so far is on disk, rerun the same command to resume", file=sys.stderr)
         return 130
 
 

@@ -1,7 +1,7 @@
-"""Decoding processes and the work handed out to them: one per GPU, each takes the next questions when it is free.
+"""A pool of decoding processes (hint_grpo.evaluation.worker), one per GPU; a process that is free gets the next questions.
 
-A process may die at any moment (out of memory, a kill): its unanswered questions go to the others and it is started
-again. Only when processes keep dying without a single answer in between does the run end, with a clear error.
+A process may die at any moment (out of memory, a kill). It is restarted, and its unanswered questions go back to the front of
+the queue. The run ends with an error only if several processes in a row die without an answer in between.
 """
 
 import contextlib
@@ -27,18 +27,21 @@ from hint_grpo.machine.processes import child_environment
 MAX_DEATHS_IN_A_ROW = 3
 LOG_LINES_SHOWN = 15
 
+# ----------------------------------------------------------------------------------------------------
+# Tasks, answers, slots, chunks
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A question and the scales at which it is still to be answered, decoded one after the other by one process."""
+    """A question and the scales that are missing for it; all of them are decoded by one process."""
 
     request: DecodeRequest
     scales: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """One answer as it arrives. `seconds` is the decoding time since the process's previous answer."""
+class DecodedAnswer:
+    """One answer as it arrives. `seconds` is the decoding time since the previous answer of the same process."""
 
     id: str
     scale: float
@@ -48,7 +51,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSlot:
-    """Where a process runs: a GPU (its entry in CUDA_VISIBLE_DEVICES), or a set of CPU cores, or neither chosen."""
+    """Where a process runs: a GPU (its entry in CUDA_VISIBLE_DEVICES), a set of CPU cores, or unrestricted."""
 
     gpu: str | None = None
     cores: tuple[int, ...] | None = None
@@ -56,19 +59,26 @@ class WorkerSlot:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSizes:
-    """How many questions a process is handed at a time: at least `least` where there are several, at most `most`."""
+    """How many questions a process gets at a time.
 
-    least: int
-    most: int | None = None
+    At least `minimum` if there are several processes, at most `maximum` (None: no limit).
+    """
+
+    minimum: int
+    maximum: int | None = None
 
     def next(self, num_pending: int, num_processes: int) -> int:
-        """Guided self-scheduling: half of an even share of what is left, so large at first and small at the end.
+        """The next chunk by guided self-scheduling: half of an even share of what is left, large at first, small at the end.
 
-        A process on its own gets all of it: a decoder fills its batch best when it sees every question.
+        A single process gets everything: a decoder fills its batches best if it knows every question.
         """
         share = -(-num_pending // num_processes)
-        size = share if num_processes == 1 else max(self.least, -(-share // 2))
-        return min(size, num_pending, self.most or num_pending)
+        size = share if num_processes == 1 else max(self.minimum, -(-share // 2))
+        return min(size, num_pending, self.maximum or num_pending)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Processes and the pool
 
 
 class DecodingFailed(RuntimeError):
@@ -76,7 +86,7 @@ class DecodingFailed(RuntimeError):
 
 
 class _Process:
-    """A running worker, its unfinished (id, scale) pairs, and the line-wise pipe to it."""
+    """A running worker: its process, its pipes (JSON lines), and the (id, scale) pairs that it has not answered yet."""
 
     def __init__(self, slot: WorkerSlot, loading: Mapping[str, Any], log_path: Path) -> None:
         self.slot, self.log_path = slot, log_path
@@ -98,7 +108,7 @@ class _Process:
         self._send({**loading, "cores": slot.cores})
 
     def assign(self, tasks: Sequence[Task]) -> None:
-        """Sends the tasks as one job per scale; to be called when the process is ready (it then reads at once)."""
+        """Sends the tasks as one job per scale. Call only after the process reported ready, so that the write cannot block."""
         self.tasks = {task.request.id: task.request for task in tasks}
         self.unanswered = {(task.request.id, scale) for task in tasks for scale in task.scales}
         jobs = [
@@ -108,10 +118,10 @@ class _Process:
         self._send({"jobs": jobs})
 
     def read(self) -> list[dict[str, Any]] | None:
-        """The messages that have arrived; None when the process is gone. A message cut short by a kill is dropped."""
+        """The messages that have arrived; None if the process is gone. A message that a kill cut off is dropped."""
         try:
             data = os.read(self.stdout.fileno(), 1 << 16)
-        except BlockingIOError:  # nothing yet, and nothing ever where the process has died
+        except BlockingIOError:  # nothing to read yet, or the process has died
             return None if self.has_died() else []
         if not data:
             return None
@@ -119,7 +129,7 @@ class _Process:
         return [json.loads(line) for line in lines]
 
     def remaining(self) -> list[Task]:
-        """What the process was given and has not answered."""
+        """The assigned tasks, reduced to the scales that are not answered."""
         scales: dict[str, list[float]] = {id: [] for id in self.tasks}
         for id, scale in sorted(self.unanswered):
             scales[id].append(scale)
@@ -129,10 +139,10 @@ class _Process:
         return self._popen.poll() is not None
 
     def stop(self) -> int:
-        """Kills the process (all it has said is read) and returns its exit status."""
+        """Kills the process (its messages have been read) and returns its exit status."""
         self._popen.kill()
         for pipe in (self._stdin, self.stdout):
-            with contextlib.suppress(BrokenPipeError):  # a message it never read
+            with contextlib.suppress(BrokenPipeError):  # it died before it read the last message
                 pipe.close()
         return self._popen.wait()
 
@@ -141,11 +151,14 @@ class _Process:
             self._stdin.write(json.dumps(message).encode() + b"\n")
             self._stdin.flush()
         except BrokenPipeError:
-            pass  # it has died; the end of its stdout says so to the loop, which knows what to do
+            pass  # it has died: the loop in Pool.run sees the end of its stdout and restarts it
 
 
 class Pool:
-    """Runs tasks on one process per slot. Use as a context manager: leaving it ends every process."""
+    """Runs tasks on one process per slot. Use as a context manager: leaving it kills every process.
+
+    `loading` are the arguments of `load_decoder`, sent to every process. Each process logs to `log_folder`/worker-N.log.
+    """
 
     def __init__(
         self, slots: Sequence[WorkerSlot], loading: Mapping[str, Any], log_folder: Path, chunks: ChunkSizes
@@ -166,15 +179,19 @@ class Pool:
             self._remove(process)
         self._selector.close()
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Answered]:
-        """Yields every answer as it arrives; each (question, scale) once."""
+    def run(self, tasks: Sequence[Task]) -> Iterator[DecodedAnswer]:
+        """Yields every answer as it arrives, each (question, scale) once.
+
+        Raises UserError for an error that a worker reports as the user's, or if workers keep dying; DecodingFailed for any
+        other exception in a worker.
+        """
         self._pending = deque(tasks)
         for slot in self._slots[: len(tasks)]:
             self._start(slot)
         while self._pending or any(process.unanswered for process in self._processes):
-            self._hand_out()
-            for process in self._with_news():
-                yield from self._listen(process)
+            self._assign_chunks()
+            for process in self._readable_processes():
+                yield from self._handle_messages(process)
 
     def _start(self, slot: WorkerSlot) -> None:
         number = self._slots.index(slot)
@@ -188,20 +205,20 @@ class Pool:
         self._idle = [idle for idle in self._idle if idle is not process]
         return process.stop()
 
-    def _hand_out(self) -> None:
+    def _assign_chunks(self) -> None:
         while self._idle and self._pending:
             size = self._chunks.next(len(self._pending), len(self._processes))
             self._idle.pop().assign([self._pending.popleft() for _ in range(size)])
 
-    def _with_news(self) -> list[_Process]:
-        """The processes whose pipe can be read; a dead one counts even where a child of its keeps the pipe open."""
+    def _readable_processes(self) -> list[_Process]:
+        """The processes whose pipe can be read, or after a second the dead ones, whose pipe a child may keep open."""
         ready = [key.data for key, _ in self._selector.select(timeout=1.0)]
         return ready or [process for process in self._processes if process.has_died()]
 
-    def _listen(self, process: _Process) -> Iterator[Answered]:
+    def _handle_messages(self, process: _Process) -> Iterator[DecodedAnswer]:
         messages = process.read()
         if messages is None:
-            self._bury(process)
+            self._restart(process)
             return
         for message in messages:
             if "ready" in message:
@@ -213,26 +230,26 @@ class Pool:
             elif (message["id"], message["scale"]) in process.unanswered:
                 process.unanswered.discard((message["id"], message["scale"]))
                 self._deaths_in_a_row = 0
-                yield _answered(message)
+                yield _decoded_answer(message)
 
-    def _bury(self, process: _Process) -> None:
-        """A process died: its unanswered questions go first in the queue, and a new process takes its slot."""
+    def _restart(self, process: _Process) -> None:
+        """After a death: unanswered questions go to the front of the queue, and a new process starts in the same slot."""
         self._pending.extendleft(reversed(process.remaining()))
         status = self._remove(process)
         self._deaths_in_a_row += 1
         if self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW:
             raise UserError(
                 f"{self._deaths_in_a_row} decoding processes ended one after the other without an answer "
-                f"(the last with {_status_name(status)}); {process.log_path} says why: {_last_lines(process.log_path)}"
+                f"(the last with {_status_name(status)}); see {process.log_path}: {_last_lines(process.log_path)}"
             )
         if self._pending:
             print(f"a decoding process ended with {_status_name(status)}: starting it again", file=sys.stderr)
             self._start(process.slot)
 
 
-def _answered(message: Mapping[str, Any]) -> Answered:
+def _decoded_answer(message: Mapping[str, Any]) -> DecodedAnswer:
     answer = Answer(message["completion"], message["num_tokens"], message["finish_reason"])
-    return Answered(message["id"], message["scale"], answer, message["seconds"])
+    return DecodedAnswer(message["id"], message["scale"], answer, message["seconds"])
 
 
 def _environment(slot: WorkerSlot) -> dict[str, str]:
@@ -241,7 +258,7 @@ def _environment(slot: WorkerSlot) -> dict[str, str]:
 
 
 def _status_name(status: int) -> str:
-    """ "signal 9" or "exit code 1"."""
+    """An exit status in words: "signal 9" or "exit code 1"."""
     return f"signal {-status}" if status < 0 else f"exit code {status}"
 
 
@@ -251,11 +268,14 @@ def _last_lines(path: Path) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Where the decoding processes run: one per GPU, or on the CPU one process (or --num_processes).
+# Slots: one process per GPU, or on the CPU --num_processes processes (default 1)
 
 
 def choose_slots(gpu_ids: Sequence[int] | None, num_processes: int | None = None) -> list[WorkerSlot]:
-    """All visible GPUs, or those of --gpu_ids; without a GPU, `num_processes` CPU processes (default: one)."""
+    """A slot per visible GPU, or per GPU of --gpu_ids; without a GPU, `num_processes` CPU slots (default: one).
+
+    Raises UserError for GPUs that do not exist, and for `num_processes` on a machine with GPUs.
+    """
     gpus = visible_gpus()
     check_processes(gpu_ids, num_processes, len(gpus))
     if not gpus:
@@ -265,14 +285,14 @@ def choose_slots(gpu_ids: Sequence[int] | None, num_processes: int | None = None
 
 @cache
 def visible_gpus() -> tuple[str, ...]:
-    """The GPUs that a process may be given; --gpu_ids counts within them, as torch does."""
-    import torch  # only now: --help and a run with nothing to decode do without it
+    """The visible GPUs as entries of CUDA_VISIBLE_DEVICES; --gpu_ids counts within them, as torch does."""
+    import torch  # here, because --help and a run with nothing to decode do not need it
 
     return gpu_names(torch.cuda.device_count())
 
 
 def cpu_slots(count: int) -> list[WorkerSlot]:
-    """`count` processes that share the cores evenly; one process, or more processes than cores, are left unbound."""
+    """`count` slots that share the cores evenly; unrestricted for a single process, or if there are fewer cores than slots."""
     cores = available_cores()
     if count == 1 or len(cores) < count:
         return [WorkerSlot() for _ in range(count)]

@@ -1,7 +1,7 @@
-"""The questions of a run: those of the file or the benchmark, up to --limit, whose pictures open.
+"""The questions of a run, from a question file or a data set, up to --limit, checked before a model is loaded.
 
-All of it is decided before a model is loaded. A question that cannot be asked ends the run, because an accuracy over the
-others is another number than the one asked for; --skip_bad goes on with the others, and counts.
+A question that cannot be used ends the run, because the accuracy over the others is a different number; with --skip_bad the
+run continues without it and reports how many were skipped. `check_data` is `test_model.py --check_data`.
 """
 
 import sys
@@ -25,22 +25,29 @@ GEOQA_FILE = "geoqa_test_prompts.jsonl"
 GEOQA_SOURCE = "https://github.com/Deep-Agent/R1-V, file src/eval/prompts/geoqa_test_prompts.jsonl"
 
 
+# ----------------------------------------------------------------------------------------------------
+# What a run asks
+
+
 @dataclass(frozen=True, slots=True)
 class UsableQuestions:
-    """The questions to ask, in file order, and how many are left out (by --skip_bad, or by the benchmark)."""
+    """The questions to ask, in file order, and how many are left out (by --skip_bad, or by the data set's adapter)."""
 
     questions: list[Question]
     num_skipped: int
 
 
 def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
-    """The questions of a run. With --skip_bad all that --check_data looks at decides, else rows and pictures do."""
+    """The questions of a run. Without --skip_bad rows and pictures are checked; with it, everything that --check_data checks.
+
+    Raises UserError for a question that cannot be used (without --skip_bad), or if no question is left.
+    """
     found = find_questions(settings)
     questions, places, num_bad = found.questions, found.places, found.num_bad
     if num_bad and not settings.skip_bad:
         raise UserError(
             f"{num_bad} questions of {settings.questions_name} cannot be asked, first {places[0]}: "
-            "--check_data says more, --skip_bad leaves them out"
+            "--check_data lists them, --skip_bad leaves them out"
         )
     if settings.skip_bad and questions:
         report = preflight_report(settings, questions)
@@ -57,11 +64,15 @@ def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
     return UsableQuestions(questions, num_bad + sum(found.left_out.values()))
 
 
+# ----------------------------------------------------------------------------------------------------
+# Reading questions and opening their pictures
+
+
 @dataclass(frozen=True, slots=True)
 class FoundQuestions:
-    """What the file holds up to --limit, rows and pictures that cannot be used set apart (`places`: the first few).
+    """The usable questions up to --limit, and what cannot be used: how many rows and pictures, and where the first are.
 
-    `left_out` counts, by reason, rows that are no questions of a benchmark; they do not end a run.
+    `left_out` counts, by reason, rows of a data set that are not asked by design; they do not end a run.
     """
 
     questions: list[Question]
@@ -70,12 +81,13 @@ class FoundQuestions:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def bad_lines(self) -> list[str]:
-        """What cannot be used, one place a line, and how many more there are."""
+        """What cannot be used, one place per line, and how many more there are."""
         return Occurrences(self.num_bad, self.places).lines()
 
 
 def find_questions(settings: EvaluationSettings) -> FoundQuestions:
-    questions, bad, left_out, root = _benchmark(settings) if settings.benchmark else _question_file(settings)
+    """Reads the questions and opens their pictures (not in a blind run); see FoundQuestions."""
+    questions, bad, left_out, root = _from_dataset(settings) if settings.benchmark else _from_file(settings)
     if not settings.no_image:
         questions, damaged = with_sound_images(questions, root)
         bad.append(damaged)
@@ -87,31 +99,31 @@ def find_questions(settings: EvaluationSettings) -> FoundQuestions:
     )
 
 
-# Questions, what cannot be asked, what is left out by reason, and the folder that the pictures lie in.
+# (questions, what cannot be used, number left out by reason, folder of the pictures)
 _Read = tuple[list[Question], list[Occurrences], Mapping[str, int], Path]
 
 
-def _question_file(settings: EvaluationSettings) -> _Read:
+def _from_file(settings: EvaluationSettings) -> _Read:
     assert settings.prompt_path is not None
     assert settings.data_path is not None
     if not settings.prompt_path.is_file():
         raise UserError(missing_prompts(settings.prompt_path))
-    # Whether the pictures are there is seen later, so that those beyond --limit may be missing.
+    # Pictures are looked for later, so that those beyond --limit may be missing.
     found = read_questions(settings.prompt_path, settings.data_path, look_for_images=False, limit=settings.limit)
     if found.duplicates.count:
         print(
-            f"{settings.questions_name}: {found.duplicates.count} repeated ids, asked all the same under another name, first "
+            f"{settings.questions_name}: {found.duplicates.count} repeated ids, renamed and asked all the same, first "
             f"{found.duplicates.first[0]}",
             file=sys.stderr,
         )
     return found.questions, [found.bad_lines, found.bad_images], {}, settings.data_path
 
 
-def _benchmark(settings: EvaluationSettings) -> _Read:
-    from hint_grpo.evaluation.datasets.read import read_benchmark  # imports `datasets`: two seconds
+def _from_dataset(settings: EvaluationSettings) -> _Read:
+    from hint_grpo.evaluation.datasets.read import read_dataset  # imports `datasets`: two seconds
 
     assert settings.benchmark is not None
-    found = read_benchmark(
+    found = read_dataset(
         ADAPTERS[settings.benchmark],
         settings.data_path,
         settings.pictures,
@@ -122,7 +134,7 @@ def _benchmark(settings: EvaluationSettings) -> _Read:
 
 
 def with_sound_images(questions: Sequence[Question], data_path: Path) -> tuple[list[Question], Occurrences]:
-    """Opens every picture as the decoder will, in threads; returns the usable questions, and the places of the others."""
+    """Opens every picture as the decoder will, in threads; (questions with a usable picture, places of the others)."""
     root = ImageRoot(data_path)
     with ThreadPoolExecutor() as pool:
         problems = list(pool.map(lambda question: _image_problem(question, root), questions))
@@ -136,16 +148,17 @@ def with_sound_images(questions: Sequence[Question], data_path: Path) -> tuple[l
 
 
 def missing_prompts(prompt_path: Path) -> str:
-    """GeoQA's questions belong to others: who lacks them is told where they come from."""
+    """The message for a missing question file. GeoQA's belongs to another project, so its source is named."""
     if prompt_path.name != GEOQA_FILE:
-        return f"--prompt_path {prompt_path} is not there"
+        return f"--prompt_path {prompt_path} does not exist"
     return (
-        f"--prompt_path {prompt_path} is not there: the GeoQA questions are R1-V's and do not come with this project; "
+        f"--prompt_path {prompt_path} does not exist: the GeoQA questions are R1-V's and do not come with this project; "
         f"copy them from {GEOQA_SOURCE}, to {prompt_path} (eval/prompts/README.md has the command)"
     )
 
 
 def _image_problem(question: Question, root: ImageRoot) -> str | None:
+    """Why the question's picture cannot be used; None if it can."""
     problem = root.problem(question.image)
     if problem is not None:
         return problem
@@ -157,11 +170,11 @@ def _image_problem(question: Question, root: ImageRoot) -> str | None:
 
 
 # ----------------------------------------------------------------------------------------------------
-# `test_model.py --check_data`: every row, picture, prompt length and ground truth, looked at before a run.
+# `test_model.py --check_data`: every row, picture, prompt length and ground truth, checked before a run
 
 
 def check_data(settings: EvaluationSettings) -> int:
-    """Prints what was found; exit code 1 where a run would have to leave something out, 0 then with --skip_bad."""
+    """Prints the report; returns exit code 1 if something cannot be used, unless --skip_bad is given, and 0 otherwise."""
     found = find_questions(settings)
     print(f"{settings.questions_name}: {len(found.questions):,} questions")
     for reason, count in found.left_out.items():
@@ -175,8 +188,11 @@ def check_data(settings: EvaluationSettings) -> int:
 
 
 def preflight_report(settings: EvaluationSettings, questions: Sequence[Question]) -> PreflightReport:
-    """Prompt lengths by the model's own processor, and ground truths that no answer could match."""
-    import hint_grpo.machine.stack  # noqa: F401  # torch and transformers: only here, a run's own process needs neither
+    """Prompt lengths by the model's own processor, and ground truths that no answer could match.
+
+    Raises UserError if the model's folder is incomplete.
+    """
+    import hint_grpo.machine.stack  # noqa: F401  # torch and transformers: imported here, because a run does not need them in this process
 
     from transformers import AutoConfig
 

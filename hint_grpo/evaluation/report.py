@@ -1,4 +1,4 @@
-"""What a finished run prints: where the protocols disagree, the closing table, and the accuracy as the last line."""
+"""The report of a finished run: disagreements between the protocols, the table, the accuracy as the last line; and the plot."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -11,72 +11,28 @@ from hint_grpo.evaluation.results import RESULTS_FILE, Result, read_results
 from hint_grpo.evaluation.summary import Summary
 from hint_grpo.scoring import stats
 
-# ----------------------------------------------------------------------------------------------------
-# Accuracy against calibration scale: OUTPUT_DIR/accuracy_by_scale.{png,svg,csv}. matplotlib is imported on use.
-
-NAME = "accuracy_by_scale"
-# Both stay visible where they are equal.
-STYLES: dict[str, dict[str, Any]] = {
-    "paper": {"marker": "o", "markersize": 9, "markerfacecolor": "none"},
-    "strict": {"marker": "s", "markersize": 4, "linestyle": "--"},
-}
-_COLUMNS = ("scale", "questions", "paper", "paper_low", "paper_high", "strict", "strict_low", "strict_high")
-
-
-def draw_scales(summaries: Sequence[Summary], output: Path) -> Path | None:
-    """Draws both protocols with their 95 % intervals and writes the numbers beside the picture; returns the PNG.
-
-    Blind runs are left out; None where fewer than two scales are left, or where answers are judged elsewhere (MM-Vet).
-    """
-    points = sorted((summary for summary in summaries if not summary.no_image), key=lambda summary: summary.scale)
-    if len(points) < 2 or not all(point.judged for point in points):
-        return None
-    _write_csv(points, output / f"{NAME}.csv")
-    import matplotlib as mpl
-
-    mpl.use("Agg")  # no display is needed
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
-    for protocol, style in STYLES.items():
-        accuracies = [100 * getattr(point, f"accuracy_{protocol}") for point in points]
-        intervals = [getattr(point, f"interval_{protocol}") for point in points]
-        below = [value - 100 * low for value, (low, _) in zip(accuracies, intervals, strict=True)]
-        above = [100 * high - value for value, (_, high) in zip(accuracies, intervals, strict=True)]
-        # Rounding may put a bound a hair on the wrong side of an accuracy of 0 or 1; matplotlib refuses that.
-        errors = [[max(0.0, value) for value in side] for side in (below, above)]
-        scales = [point.scale for point in points]
-        axes.errorbar(scales, accuracies, yerr=errors, capsize=3, **style, label=f"{protocol} protocol")
-    axes.set(
-        xlabel="calibration scale", ylabel="accuracy (%)", title=f"{points[0].num_questions} questions, 95 % intervals"
-    )
-    axes.grid(alpha=0.3)
-    axes.legend()
-    for suffix in ("png", "svg"):
-        figure.savefig(output / f"{NAME}.{suffix}", dpi=150)
-    plt.close(figure)
-    return output / f"{NAME}.png"
-
-
-def _write_csv(points: Sequence[Summary], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for point in points:
-            numbers = (point.accuracy_paper, *point.interval_paper, point.accuracy_strict, *point.interval_strict)
-            writer.writerow([point.scale, point.num_questions, *(f"{number:.6f}" for number in numbers)])
-
-
 DISAGREEMENTS_SHOWN = 5
 TEXT_SHOWN = 60
 
 _HEADER = ("run", "questions", "paper [95 %]", "strict [95 %]", "tokens/s", "token limit", "no <answer>", "disagree")
 
+PLOT_NAME = "accuracy_by_scale"
+# Chosen so that both stay visible if they are equal.
+STYLES: dict[str, dict[str, Any]] = {
+    "paper": {"marker": "o", "markersize": 9, "markerfacecolor": "none"},
+    "strict": {"marker": "s", "markersize": 4, "linestyle": "--"},
+}
+_CSV_COLUMNS = ("scale", "questions", "paper", "paper_low", "paper_high", "strict", "strict_low", "strict_high")
+
+
+# ----------------------------------------------------------------------------------------------------
+# What is printed
+
 
 def print_report(output: Path, summaries: Sequence[Summary]) -> None:
-    """Prints to stdout; the accuracy stands alone in the last line, where scripts look for it.
+    """Prints the report to stdout. The last line is the accuracy alone, where scripts look for it.
 
-    Where another's evaluator judges the answers, the file it takes stands there instead.
+    If the answers are judged by another evaluator, the last line names the file for it instead.
     """
     for summary in summaries:
         text = disagreements(summary, read_results(output / summary.name / RESULTS_FILE))
@@ -86,7 +42,7 @@ def print_report(output: Path, summaries: Sequence[Summary]) -> None:
         if text := breakdown(summary):
             print(text)
     print(table(summaries))
-    if notes := benchmark_notes(summaries):
+    if notes := dataset_notes(summaries):
         print(notes)
     if trouble := scoring_trouble(stats()):
         print(trouble)
@@ -103,7 +59,7 @@ def table(summaries: Sequence[Summary]) -> str:
 
 
 def disagreements(summary: Summary, results: Mapping[str, Result]) -> str:
-    """The questions that one protocol takes for correct and the other does not; all ids are in summary.json."""
+    """The questions that only one protocol accepts, up to DISAGREEMENTS_SHOWN of each kind; all ids are in summary.json."""
     lines = []
     for ids, kind in ((summary.paper_only, "only paper accepts"), (summary.strict_only, "only strict accepts")):
         if not ids:
@@ -116,40 +72,41 @@ def disagreements(summary: Summary, results: Mapping[str, Result]) -> str:
 
 
 def breakdown(summary: Summary) -> str:
-    """A line per heading of the questions, such as MathVerse's problem versions; "" where there are none."""
+    """A line per heading of the questions, such as MathVerse's problem versions; "" if there are none."""
     if not (summary.breakdown and summary.judged):
         return ""
     width = max(map(len, summary.breakdown))
     lines = [
-        f"  {name.ljust(width)}  {_share(group.num_correct_paper, group.num_questions)} paper  "
-        f"{_share(group.num_correct_strict, group.num_questions)} strict  of {group.num_questions}"
-        for name, group in summary.breakdown.items()
+        f"  {name.ljust(width)}  {_share(subset.num_correct_paper, subset.num_questions)} paper  "
+        f"{_share(subset.num_correct_strict, subset.num_questions)} strict  of {subset.num_questions}"
+        for name, subset in summary.breakdown.items()
     ]
     return "\n".join([f"{summary.name}, by heading:", *lines])
 
 
-def benchmark_notes(summaries: Sequence[Summary]) -> str:
-    """What a reader of the numbers has to know of their benchmark."""
+def dataset_notes(summaries: Sequence[Summary]) -> str:
+    """The notes of the data sets in the report, one a line: what a reader of the numbers has to know."""
     names = dict.fromkeys(summary.made_with.get("benchmark") for summary in summaries)
     return "\n".join(ADAPTERS[name].note for name in names if name in ADAPTERS and ADAPTERS[name].note)
 
 
 def last_line(output: Path, summaries: Sequence[Summary]) -> str:
+    """The accuracy, or the file for the official evaluator."""
     if summaries[-1].judged:
         return accuracy_line(summaries)
     return f"For the official evaluator: {output / summaries[-1].name / COMPLETIONS_FILE}"
 
 
 def scoring_trouble(counts: Mapping[str, int]) -> str | None:
-    """Answers that the checker could not judge in its time and memory, and therefore counted as wrong."""
+    """A line about comparisons that exceeded the checker's time or memory and count as wrong; None if there are none."""
     kinds = [f"{counts[kind]} {kind}" for kind in ("timeouts", "crashes", "oversized") if counts.get(kind)]
     return f"comparisons without a verdict, counted as wrong: {', '.join(kinds)}" if kinds else None
 
 
 def accuracy_line(summaries: Sequence[Summary]) -> str:
-    """`Accuracy: 46.68%`, the paper's protocol; with several scales that of the last one given.
+    """`Accuracy: 46.68%`, by the paper's protocol; with several scales, that of the last one given.
 
-    The last, not the best: the best of several scales, picked on the test questions, would flatter the method.
+    The last and not the best: choosing the best of several scales on the test questions would overstate the method.
     """
     return f"Accuracy: {summaries[-1].accuracy_paper:.2%}"
 
@@ -188,3 +145,51 @@ def _short(text: str, *, end: bool = False) -> str:
     if len(text) <= TEXT_SHOWN:
         return text
     return "..." + text[-TEXT_SHOWN:] if end else text[:TEXT_SHOWN] + "..."
+
+
+# ----------------------------------------------------------------------------------------------------
+# Accuracy against calibration scale: OUTPUT_DIR/accuracy_by_scale.{png,svg,csv}. matplotlib is imported on use.
+
+
+def draw_scales(summaries: Sequence[Summary], output: Path) -> Path | None:
+    """Draws both protocols with their 95 % intervals, in %, as PNG and SVG, and writes the numbers as CSV; returns the PNG.
+
+    Blind runs are left out. None if fewer than two scales are left, or if answers are judged elsewhere (MM-Vet).
+    """
+    points = sorted((summary for summary in summaries if not summary.no_image), key=lambda summary: summary.scale)
+    if len(points) < 2 or not all(point.judged for point in points):
+        return None
+    _write_csv(points, output / f"{PLOT_NAME}.csv")
+    import matplotlib as mpl
+
+    mpl.use("Agg")  # works without a display
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+    for protocol, style in STYLES.items():
+        accuracies = [100 * getattr(point, f"accuracy_{protocol}") for point in points]
+        intervals = [getattr(point, f"interval_{protocol}") for point in points]
+        below = [value - 100 * low for value, (low, _) in zip(accuracies, intervals, strict=True)]
+        above = [100 * high - value for value, (_, high) in zip(accuracies, intervals, strict=True)]
+        # Rounding may put a bound slightly on the wrong side of an accuracy of 0 or 1, which matplotlib refuses.
+        errors = [[max(0.0, value) for value in side] for side in (below, above)]
+        scales = [point.scale for point in points]
+        axes.errorbar(scales, accuracies, yerr=errors, capsize=3, **style, label=f"{protocol} protocol")
+    axes.set(
+        xlabel="calibration scale", ylabel="accuracy (%)", title=f"{points[0].num_questions} questions, 95 % intervals"
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    for suffix in ("png", "svg"):
+        figure.savefig(output / f"{PLOT_NAME}.{suffix}", dpi=150)
+    plt.close(figure)
+    return output / f"{PLOT_NAME}.png"
+
+
+def _write_csv(points: Sequence[Summary], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_CSV_COLUMNS)
+        for point in points:
+            numbers = (point.accuracy_paper, *point.interval_paper, point.accuracy_strict, *point.interval_strict)
+            writer.writerow([point.scale, point.num_questions, *(f"{number:.6f}" for number in numbers)])

@@ -1,12 +1,12 @@
-"""`test_model.py --rescore`: scores stored completions again, without model or data. For after a change of the checker."""
+"""`test_model.py --rescore`: judges the stored completions again, without model or data, after a change of the answer checker."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from hint_grpo.evaluation.judging import scored_again, write_completions
+from hint_grpo.evaluation.judging import judge_again, write_completions
 from hint_grpo.evaluation.report import draw_scales
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results, write_results
-from hint_grpo.evaluation.settings import BLIND, PROTOCOLS, scale_name
+from hint_grpo.evaluation.settings import ACCURACY_PROTOCOLS, BLIND, scale_name
 from hint_grpo.evaluation.summary import Summary, read_summary, summarise, write_overview, write_summary
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import only_run_in
@@ -15,10 +15,10 @@ from hint_grpo.machine.files import only_run_in
 def rescore(
     output: Path, scales: Sequence[float] | None = None, *, no_image: bool = False, protocol: str | None = None
 ) -> list[Summary]:
-    """Every scale folder of `output` (or those of `scales`), rewritten in place; the tokens stay as they are.
+    """Judges every scale folder of `output` again (or those of `scales`) and rewrites it in place; completions do not change.
 
-    `protocol` is that of `correct_paper`; None: the one that the run had. Blind runs come first, so that the last line is
-    not theirs; `no_image` takes them alone.
+    `protocol` is the one behind `correct_paper`; None uses the run's. Blind runs come first, so that the last line is not
+    theirs; with `no_image` only they are judged. Raises UserError if there are no results.
     """
     folders = _folders(output, scales, no_image)
     with only_run_in(output):
@@ -29,9 +29,10 @@ def rescore(
 
 
 def _folders(output: Path, scales: Sequence[float] | None, no_image: bool) -> list[Path]:
+    """The folders to judge again: blind runs first, each kind by scale (or in the order of `scales`)."""
     found = {path.parent.name: path.parent for path in output.glob(f"scale-*/{RESULTS_FILE}")}
     order = sorted(map(_scale_of, found)) if scales is None else [float(scale) for scale in scales]
-    kinds = (True,) if no_image else (True, False)
+    kinds = (True,) if no_image else (True, False)  # blind or not
     names = dict.fromkeys(scale_name(scale, no_image=blind) for blind in kinds for scale in order)
     wanted = [name for name in names if name in found]
     if not wanted:
@@ -44,8 +45,8 @@ def _rescore_folder(folder: Path, protocol: str | None) -> Summary:
     before = existing_results(path)
     old = read_summary(folder)
     made_with = old.get("made_with") or {}
-    protocol = protocol or made_with.get("protocol") or PROTOCOLS[0]
-    results = [scored_again(result, protocol) for result in before.values()]
+    protocol = protocol or made_with.get("protocol") or ACCURACY_PROTOCOLS[0]
+    results = [judge_again(result, protocol) for result in before.values()]
     write_results(path, results)
     write_completions(folder, results)
     changed = sum(_verdict(result) != _verdict(before[result.id]) for result in results)

@@ -1,14 +1,13 @@
-"""Runs an evaluation: questions -> decode (calibrated) -> score -> results, summary, plot.
+"""Runs an evaluation: questions -> decode (calibrated) -> judge -> results, summary, plot.
 
     summaries = run_evaluation(EvaluationSettings(model_path=..., data_path=..., prompt_path=..., scales=(0.0, 0.8)))
 
-Decoding happens in processes of its own (`pool`, `worker`), also where there is only one: this one loads no
-model, owns every file, and survives them. What an earlier run left on disk is reused where it still holds (`identity`,
-`store`).
+Decoding always happens in child processes (`pool`, `worker`), even if there is only one. This process loads no model, owns
+every file, and survives the death of the others. Answers of an earlier run are reused if they are still valid (`store`).
 
-A run that was interrupted, or that had other batches or more processes, ends with the same file: in float32 the tokens do
-not depend on what else is in the batch, short of two logits that agree to six digits. In bfloat16 the rounding of a
-matrix product does depend on the shape of the batch, on every backend, and single answers may then differ.
+An interrupted run, or one with other batches or more processes, ends with the same file: in float32 the tokens do not depend
+on the rest of the batch, except where two logits agree to six digits. In bfloat16 the rounding of a matrix product depends
+on the shape of the batch, on every backend, and single answers may differ.
 """
 
 import sys
@@ -21,8 +20,8 @@ from tqdm import tqdm
 
 from hint_grpo.calibration.decoder import DecodeRequest, choose_backend, choose_dtype_name
 from hint_grpo.data.questions import Question
-from hint_grpo.evaluation.judging import scored, write_completions
-from hint_grpo.evaluation.pool import Answered, ChunkSizes, Pool, Task, choose_slots, visible_gpus
+from hint_grpo.evaluation.judging import judge_answer, write_completions
+from hint_grpo.evaluation.pool import ChunkSizes, DecodedAnswer, Pool, Task, choose_slots, visible_gpus
 from hint_grpo.evaluation.questions import usable_questions
 from hint_grpo.evaluation.report import draw_scales
 from hint_grpo.evaluation.results import Result
@@ -47,12 +46,18 @@ from hint_grpo.hub import check_model_files
 from hint_grpo.machine.files import only_run_in
 from hint_grpo.scoring.pool import start as start_answer_checker
 
+DIGESTS_FILE = "model_digests.json"
+# The fewest questions a process gets at a time if there are several: fewer would leave its batch half empty.
+MIN_CHUNK = 16
+# The largest chunk with several scales: its encoded pictures should fit into a decoder's cache together.
+MAX_CHUNK = 256
+
 # ----------------------------------------------------------------------------------------------------
-# One scale of a run: which of its answers are there, what is still to do, and its summary at the end.
+# One scale of a run
 
 
 class ScaleRun:
-    """Holds a scale's results in memory and, through its store, on disk."""
+    """One scale: its results, in memory and (through its store) on disk, and its summary at the end."""
 
     def __init__(
         self, scale: float, settings: EvaluationSettings, questions: Sequence[Question], conditions: Conditions
@@ -60,35 +65,36 @@ class ScaleRun:
         self.scale, self.settings, self.conditions = scale, settings, conditions
         self.questions = {question.id: question for question in questions}
         self.store = ResultStore(settings.scale_folder(scale))
-        # Earlier answers are scored against today's ground truths: those are no part of what an answer depends on.
+        # Earlier answers are judged against today's ground truths, on which an answer does not depend.
         earlier = self.store.begin(conditions)
         self.results: dict[str, Result] = {
-            id: scored(self.questions[id], answer, settings.protocol) for id, answer in earlier.items()
+            id: judge_answer(self.questions[id], answer, settings.protocol) for id, answer in earlier.items()
         }
         self.store.start(self.results)
         self._num_earlier, self._new_tokens, self._seconds = len(earlier), 0, 0.0
 
     def describe(self) -> str | None:
-        """What was found of an earlier run, for the user; None where there was nothing."""
+        """A message about the answers of an earlier run; None if there are none."""
         name, total = self.store.folder.name, len(self.questions)
         lines = []
         if self.store.changes:
             lines.append(
                 f"{name}: the earlier run here was made with other {', '.join(self.store.changes)}; "
-                f"its answers are set aside ({SET_ASIDE_FILE}), those that still hold are used"
+                f"its answers are set aside ({SET_ASIDE_FILE}), those that are still valid are used"
             )
         if self._num_earlier:
             lines.append(
-                f"{name}: {self._num_earlier} of {total} answers are there already, {total - self._num_earlier} to go"
+                f"{name}: {self._num_earlier} of {total} answers exist already, {total - self._num_earlier} to go"
             )
         return "\n".join(lines) or None
 
     def is_missing(self, id: str) -> bool:
+        """Whether the question with this id is still to be decoded."""
         return id not in self.results
 
-    def take(self, answered: Answered) -> Result:
-        """Scores an answer and puts it on disk."""
-        result = scored(self.questions[answered.id], answered.answer, self.settings.protocol)
+    def add(self, answered: DecodedAnswer) -> Result:
+        """Judges an answer and writes it to disk."""
+        result = judge_answer(self.questions[answered.id], answered.answer, self.settings.protocol)
         self.store.append(result)
         self.results[result.id] = result
         self._new_tokens += result.num_tokens
@@ -96,7 +102,7 @@ class ScaleRun:
         return result
 
     def finish(self, num_processes: int, num_skipped: int) -> Summary:
-        """Writes the final results.jsonl and summary.json (and completions.json where another judges the answers)."""
+        """Writes the final results.jsonl and summary.json, and completions.json if the answers are judged elsewhere."""
         results = [self.results[id] for id in self.questions]
         self.store.finish(results)
         write_completions(self.store.folder, results)
@@ -122,7 +128,7 @@ class ScaleRun:
         return summary
 
     def _tokens_per_second(self, num_processes: int) -> float | None:
-        """Of all processes together, loading left out. Nothing decoded now: the speed of the run that did it."""
+        """The speed of all processes together, without loading; if nothing was decoded now, that of the earlier run."""
         if self._seconds:
             return self._new_tokens / (self._seconds / num_processes)
         before = read_summary(self.store.folder)
@@ -130,11 +136,14 @@ class ScaleRun:
 
 
 # ----------------------------------------------------------------------------------------------------
-# The progress bar: answers so far, and the running accuracy (paper protocol) of each scale.
+# The progress bar
 
 
 class Progress:
-    """A bar on stderr over all answers of a run; those of an earlier run count as done from the start."""
+    """A progress bar on stderr over all answers of a run, with the accuracy so far (paper protocol) of each scale.
+
+    Answers of an earlier run count as done from the start.
+    """
 
     def __init__(self, total: int, earlier: Iterable[tuple[float, Result]], *, shown: bool) -> None:
         self._correct: dict[float, int] = {}
@@ -153,6 +162,7 @@ class Progress:
         self._bar.close()
 
     def add(self, scale: float, result: Result) -> None:
+        """Counts a new answer and moves the bar."""
         self._count(scale, result)
         self._show()
         self._bar.update()
@@ -174,15 +184,15 @@ class Progress:
             self._bar.set_postfix_str(f"accuracy {self.running_accuracy()}", refresh=False)
 
 
-DIGESTS_FILE = "model_digests.json"
-# The fewest questions a process is handed at a time where there are several: fewer would leave its batch half empty.
-MIN_CHUNK = 16
-# With several scales the most questions of a chunk: their encoded pictures should fit a decoder's cache together.
-MAX_CHUNK = 256
+# ----------------------------------------------------------------------------------------------------
+# The run
 
 
 def run_evaluation(settings: EvaluationSettings, *, show_progress: bool = True) -> list[Summary]:
-    """Decodes what is not on disk yet, scores all of it, and returns one summary per scale in the order given."""
+    """Decodes the answers that are missing, judges all answers, and returns one summary per scale, in the order given.
+
+    Raises UserError for a mistake in model, questions or settings, and if the decoding processes keep dying.
+    """
     check_model_files(settings.model_path, f"--model_path {settings.model_path}")
     usable = usable_questions(settings)
     print(preset_line(settings.preset, asdict(settings)), file=sys.stderr)
@@ -197,7 +207,7 @@ def run_evaluation(settings: EvaluationSettings, *, show_progress: bool = True) 
 
 
 def _begin(settings: EvaluationSettings, questions: Sequence[Question]) -> list[ScaleRun]:
-    """Looks up for every scale what is on disk, and tells the user."""
+    """One ScaleRun per scale, with the answers that are on disk; prints what was found."""
     decoding = _decoding(settings)
     images = {} if settings.no_image else _image_digests(questions)
     runs = []
@@ -214,7 +224,7 @@ def _begin(settings: EvaluationSettings, questions: Sequence[Question]) -> list[
 def _decoding(settings: EvaluationSettings) -> dict[str, Any]:
     """The part of the cache key that all questions and scales share.
 
-    "auto" is settled here, so that the key says what it stood for; the workers are told backend and dtype by name.
+    "auto" is resolved here, so that the key holds the actual backend and dtype; the workers get both by name.
     """
     return {
         "weights": model_digest(settings.model_path, settings.output / DIGESTS_FILE),
@@ -227,17 +237,18 @@ def _decoding(settings: EvaluationSettings) -> dict[str, Any]:
 
 
 def _image_digests(questions: Sequence[Question]) -> dict[str, str]:
+    """The digest of each question's picture, by question id."""
     return {question.id: file_digest(Path(question.image)) for question in questions}
 
 
 def _decode(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: Sequence[Question], shown: bool) -> int:
-    """Decodes what is missing; an answer is on disk before the next one is looked at. Returns the process count."""
+    """Decodes the missing answers, each written to disk before the next one is read. Returns the number of processes."""
     tasks = _tasks(settings, runs, questions)
     if not tasks:
         return 0
     slots = choose_slots(settings.gpu_ids, settings.num_processes)[: len(tasks)]
     logs = settings.output / "worker-*.log"
-    start_answer_checker()  # it is ready when the model is, so the first answers need not wait for it
+    start_answer_checker()  # starts while the model loads, so that the first answers need not wait for it
     print(f"loading {settings.model_path} in {len(slots)} process(es), log: {logs}", file=sys.stderr)
     by_scale = {run.scale: run for run in runs}
     earlier = [(run.scale, result) for run in runs for result in run.results.values()]
@@ -246,12 +257,12 @@ def _decode(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: S
         Progress(len(questions) * len(runs), earlier, shown=shown) as progress,
     ):
         for answered in pool.run(tasks):
-            progress.add(answered.scale, by_scale[answered.scale].take(answered))
+            progress.add(answered.scale, by_scale[answered.scale].add(answered))
     return len(slots)
 
 
 def _tasks(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: Sequence[Question]) -> list[Task]:
-    """What is still to decode, in question order; all missing scales of a question go to one process together."""
+    """What is still to decode, in question order; a task holds all missing scales of its question."""
     tasks = []
     for question in questions:
         scales = tuple(run.scale for run in runs if run.is_missing(question.id))
@@ -262,12 +273,12 @@ def _tasks(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: Se
 
 
 def _chunks(settings: EvaluationSettings) -> ChunkSizes:
-    """Several scales are decoded chunk by chunk: a chunk's encoded pictures are then still in memory for the next."""
+    """Several scales are decoded chunk by chunk, so that the next scale finds a chunk's encoded pictures in memory."""
     return ChunkSizes(settings.batch_size or MIN_CHUNK, MAX_CHUNK if len(settings.distinct_scales) > 1 else None)
 
 
 def _loading(settings: EvaluationSettings, run: ScaleRun) -> dict[str, Any]:
-    """What a worker hands to `load_decoder`; backend and dtype are those that the cache key names."""
+    """The arguments of `load_decoder` in the workers; backend and dtype are those of the cache key."""
     return {
         "model_path": str(settings.model_path),
         "backend": run.conditions.decoding["backend"],

@@ -1,7 +1,7 @@
-"""What one evaluation is: which model, which questions, which scales, and where the results go.
+"""The settings of one evaluation: model, questions, scales, and the folder of the results.
 
-The questions are those of a file (`prompt_path`, pictures under `data_path`) or of a benchmark (`benchmark`, `data_path` a
-local copy of its data set or None for the Hub).
+The questions come from a file (`prompt_path`, with its pictures under `data_path`) or from a data set (`benchmark`, where
+`data_path` is a local copy, or None for the Hub).
 """
 
 import math
@@ -14,15 +14,20 @@ from hint_grpo.calibration.decoder import BACKENDS, DTYPES, PICTURE_PROCESSING
 from hint_grpo.evaluation.datasets.registry import ADAPTERS
 from hint_grpo.machine.errors import UserError
 
+# The folder of a run without --output_dir is one per model and question file, below this one.
+DEFAULT_OUTPUT = Path("output") / "eval"
+# The suffix of a scale's folder in a blind run (--no_image).
+BLIND = "-no_image"
+
 # ----------------------------------------------------------------------------------------------------
-# --preset of test_model.py: whose evaluation a run is where no flag says otherwise (docs/faithfulness.md).
+# Presets (--preset): whose evaluation a run is, unless a flag overrides it (docs/faithfulness.md)
 #
 # default     this project's own
 # paper       the paper's text: greedy, at most 1024 new tokens
 # released    the authors' released evaluation: pictures by qwen_vl_utils, bfloat16, the completion first in `verify`
 #
 # The prompt is the same in all three: the user message alone, to which Qwen's chat template adds its own system message.
-# Each value is a flag, and a flag that is given wins.
+# Each value is a flag, and a flag that is given has priority.
 
 DEFAULT = "default"
 PRESETS: dict[str, dict[str, Any]] = {
@@ -36,27 +41,28 @@ PRESETS: dict[str, dict[str, Any]] = {
         "protocol": "released_evaluation",
     },
 }
-# `Accuracy:` is by one of these; see hint_grpo.scoring.checker.
-PROTOCOLS = ("paper", "released_evaluation")
+# The protocols that `Accuracy:` can report; see hint_grpo.scoring.checker.
+ACCURACY_PROTOCOLS = ("paper", "released_evaluation")
 
 
 def preset_line(name: str, settings: Mapping[str, Any]) -> str:
-    """One line that says whose evaluation a run is; `settings` are the run's values by flag."""
+    """One line for the log: the preset, and which of its values the run overrides. `settings` are the run's values by flag."""
     changed = [
         f"{flag} {settings[flag]} (preset: {value})" for flag, value in PRESETS[name].items() if settings[flag] != value
     ]
     return f"preset {name}" if name == DEFAULT else f"preset {name}; overridden: {', '.join(changed) or 'nothing'}"
 
 
-# Where test_model.py writes when --output_dir is left out: one folder per model and question file.
-DEFAULT_OUTPUT = Path("output") / "eval"
-# How the folder of a blind run (--no_image) ends.
-BLIND = "-no_image"
+# ----------------------------------------------------------------------------------------------------
+# Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
-    """The settings of `run_evaluation`; test_model.py's flags of the same names say what each is for."""
+    """The settings of `run_evaluation`. Each is a flag of test_model.py, where it is explained (--help).
+
+    Raises UserError for a value that cannot work.
+    """
 
     model_path: Path
     data_path: Path | None = None
@@ -76,16 +82,18 @@ class EvaluationSettings:
     limit: int | None = None
     no_image: bool = False
     preset: str = DEFAULT
-    protocol: str = PROTOCOLS[0]
+    protocol: str = ACCURACY_PROTOCOLS[0]
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
+        # Questions
         if (self.prompt_path is None) == (self.benchmark is None):
             raise UserError("give either --prompt_path (a question file) or --benchmark (its name), not both")
         if self.benchmark is not None:
             _check_choice("benchmark", self.benchmark, tuple(ADAPTERS))
         elif self.data_path is None:
             raise UserError("--data_path is missing: the folder of the question file's pictures")
+        # Scales
         if not self.scales:
             raise UserError("--scale needs at least one value, such as 0.0 or 0.8")
         for scale in self.scales:
@@ -95,6 +103,7 @@ class EvaluationSettings:
             raise UserError(
                 "--no_image leaves nothing to calibrate: the picture is missing in both branches; use --scale 0.0"
             )
+        # Numbers, choices, GPUs
         _check_positive("batch_size", self.batch_size)
         _check_positive("max_new_tokens", self.max_new_tokens)
         _check_positive("max_pixels", self.max_pixels)
@@ -103,7 +112,7 @@ class EvaluationSettings:
         _check_choice("backend", self.backend, BACKENDS)
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("preset", self.preset, tuple(PRESETS))
-        _check_choice("protocol", self.protocol, PROTOCOLS)
+        _check_choice("protocol", self.protocol, ACCURACY_PROTOCOLS)
         _check_choice("picture_processing", self.picture_processing, PICTURE_PROCESSING)
         ids = self.gpu_ids or ()
         if len(set(ids)) < len(ids) or any(gpu < 0 for gpu in ids):
@@ -118,29 +127,35 @@ class EvaluationSettings:
 
     @property
     def questions_name(self) -> str:
-        """What the questions are called in messages."""
+        """The name of the questions in messages."""
         return f"--benchmark {self.benchmark}" if self.benchmark else str(self.prompt_path)
 
     @property
     def pictures(self) -> Path:
-        """Where the pictures of a benchmark's data set are written as files."""
+        """The folder for the pictures of a --benchmark data set, which are written as files."""
         return self.output / "images"
 
     @property
     def distinct_scales(self) -> tuple[float, ...]:
-        """Each scale once, where it was given last; -0.0 is 0.0."""
+        """The scales without duplicates, each at its last position; -0.0 becomes 0.0."""
         return tuple(reversed(dict.fromkeys(scale + 0.0 for scale in reversed(self.scales))))
 
     def scale_folder(self, scale: float) -> Path:
-        """OUTPUT_DIR/scale-0.8; a blind run gets a folder of its own, OUTPUT_DIR/scale-0.0-no_image."""
+        """OUTPUT_DIR/scale-0.8; for a blind run OUTPUT_DIR/scale-0.0-no_image."""
         return self.output / scale_name(scale, no_image=self.no_image)
 
 
+# ----------------------------------------------------------------------------------------------------
+# Folders and checks
+
+
 def scale_name(scale: float, *, no_image: bool) -> str:
+    """The name of a scale's folder: scale-0.8, or scale-0.0-no_image for a blind run."""
     return f"scale-{float(scale)!r}{BLIND if no_image else ''}"
 
 
 def default_output(model_path: Path, prompt_path: Path | None, benchmark: str | None) -> Path:
+    """The output folder of a run without --output_dir: output/eval/MODEL/QUESTION_FILE (or .../BENCHMARK)."""
     return DEFAULT_OUTPUT / model_path.resolve().name / (benchmark or (prompt_path.stem if prompt_path else ""))
 
 
@@ -155,7 +170,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_processes(gpu_ids: Sequence[int] | None, num_processes: int | None, num_gpus: int) -> None:
-    """Raises UserError for GPUs that are not there."""
+    """UserError for GPUs that do not exist, and for `num_processes` on a machine with GPUs."""
     if num_gpus == 0 and gpu_ids:
         names = ",".join(map(str, gpu_ids))
         raise UserError(f"--gpu_ids {names}: no GPU can be used here; leave it out (--num_processes N: CPU processes)")

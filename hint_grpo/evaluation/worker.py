@@ -1,15 +1,15 @@
 """One decoding process: `python -m hint_grpo.evaluation.worker`, started by `pool`, one per GPU.
 
-JSON lines on stdin and stdout (no pickle crosses a process boundary):
+It exchanges JSON lines over stdin and stdout (no pickle crosses a process boundary):
 
-    pool -> worker   {"model_path": ..., "backend": ..., ...}                          once: what to load
+    pool -> worker   {"model_path": ..., "backend": ..., ...}                          once: the model to load
     worker -> pool   {"ready": true}
     pool -> worker   {"jobs": [{"scale": 0.8, "requests": [{"id", "question", "image"}, ...]}, ...]}
     worker -> pool   {"id", "scale", "completion", "num_tokens", "finish_reason", "seconds"}    one per answer
     worker -> pool   {"ready": true}                                                   the jobs are done
-    worker -> pool   {"user_error": "..."} or {"failure": "traceback"}                 it ends
+    worker -> pool   {"user_error": "..."} or {"failure": "traceback"}                 the worker ends
 
-The worker ends when its stdin ends, so it never outlives the run, however that was killed.
+The worker ends when its stdin ends, so it never outlives the run, even if that was killed.
 """
 
 import json
@@ -28,7 +28,8 @@ Message = dict[str, Any]
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process of a terminal; the run decides
+    """Runs the worker until its stdin ends or an error is reported."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the run handles it
     out = _private_stdout()
     inbox = _follow_stdin()
     try:
@@ -36,8 +37,8 @@ def main() -> None:
     except UserError as error:
         _send(out, {"user_error": str(error)})
     except BrokenPipeError:
-        os._exit(1)  # the run is gone: nobody is left to report to
-    except Exception as error:  # the boundary of a process: reported, then it ends
+        os._exit(1)  # the run is gone: there is no one to report to
+    except Exception as error:  # the boundary of a process: report any error, then end
         if _is_out_of_memory(error):
             _send(out, {"user_error": f"the GPU's memory is full: lower --batch_size or --max_pixels ({error})"})
         else:
@@ -46,6 +47,7 @@ def main() -> None:
 
 
 def _work(inbox: "queue.Queue[Message]", out: TextIO) -> None:
+    """Loads the decoder, then answers jobs for ever."""
     loading = inbox.get()
     _bind_cores(loading.pop("cores"))
     # Heavy, and the cores must be bound first: torch and vLLM size their thread pools when they are imported.
@@ -78,20 +80,20 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _private_stdout() -> TextIO:
-    """The real stdout for messages alone: whatever a library prints goes to stderr, the worker's log."""
+    """Reserves the real stdout for messages: whatever a library prints goes to stderr, which is the worker's log."""
     private = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     return private
 
 
 def _follow_stdin() -> "queue.Queue[Message]":
-    """Reads messages in a thread, so that the end of stdin is noticed in the middle of decoding too."""
+    """Reads messages in a thread, so that the end of stdin is noticed during decoding too."""
     inbox: queue.Queue[Message] = queue.Queue()
 
     def follow() -> None:
         for line in sys.stdin:
             inbox.put(json.loads(line))
-        os._exit(0)  # the run has ended or was killed; the GPU is free at once for the next one
+        os._exit(0)  # the run has ended or was killed; ending now frees the GPU at once
 
     threading.Thread(target=follow, daemon=True).start()
     return inbox

@@ -13,7 +13,7 @@ from hint_grpo.machine.errors import UserError
 
 def test_a_process_on_its_own_gets_everything() -> None:
     assert ChunkSizes(16).next(754, 1) == 754
-    assert ChunkSizes(16, most=256).next(754, 1) == 256
+    assert ChunkSizes(16, maximum=256).next(754, 1) == 256
 
 
 def test_chunks_shrink_towards_the_end() -> None:

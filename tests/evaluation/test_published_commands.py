@@ -222,7 +222,7 @@ def test_counting_rows_with_whole_numbers_and_fewer_questions_than_processes(wor
     [
         (("--model_path", "/no/such/model"), "--model_path /no/such/model is not a folder"),
         (("--data_path", "/no/such/data"), "--data_path /no/such/data"),
-        (("--prompt_path", "eval/prompts/no_such_file.jsonl"), "eval/prompts/no_such_file.jsonl is not there"),
+        (("--prompt_path", "eval/prompts/no_such_file.jsonl"), "eval/prompts/no_such_file.jsonl does not exist"),
         (("--limit", "0"), "1 or more"),
         (("--scale", "nan"), "0 or more"),
     ],

@@ -82,7 +82,7 @@ def test_everything_killed(
 
     _, messages = finish(start(tmp_path, "--backend", backend))
     for scale, count in kept.items():
-        assert not count or f"scale-{scale}: {count} of {NUM_QUESTIONS} answers are there already" in messages
+        assert not count or f"scale-{scale}: {count} of {NUM_QUESTIONS} answers exist already" in messages
     assert final_files(tmp_path) == uninterrupted
 
 

@@ -158,7 +158,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("--model_path text", "is not a vision-language model"),
         ("--model_path data", "config.json"),
         ("--data_path nothing", "--data_path nothing does not exist"),
-        ("--prompt_path nothing.jsonl", "nothing.jsonl is not there"),
+        ("--prompt_path nothing.jsonl", "nothing.jsonl does not exist"),
         ("--output_dir questions.jsonl", "is a file"),
         ("--output_dir /proc/out", "cannot write to /proc"),
     ],

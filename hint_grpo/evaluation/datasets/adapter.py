@@ -1,7 +1,9 @@
-"""What a benchmark declares (`Adapter`), and how one of its rows becomes a question.
+"""What is declared about a data set (`Adapter`), and how one of its rows becomes a question.
 
-A column that is not there is a UserError before anything else happens (`rows`); a row that cannot be used is a BadRecord
-with the reason.
+The declarations are in `registry`, the rows come from `read`. A missing column is a UserError before the first row is read
+(`read`); a row that cannot be used is a BadRecord with the reason.
+
+Options are a tuple of texts, A first; () if the row has none, or their texts are not known.
 """
 
 import math
@@ -15,71 +17,148 @@ from hint_grpo.data.questions import Judging
 from hint_grpo.prompts import ASK_LETTER, ASK_YES_NO, OPTIONS
 from hint_grpo.scoring.option_letters import LETTERS, is_option, texts_by_letter
 
-# ----------------------------------------------------------------------------------------------------
-# How a benchmark's questions are put, and how its answer column names the right option. Pure text, declared in `registry`.
-#
-# Options are a tuple of texts, A first; () where the row has none, or they are not known.
-
-Put = Callable[[str, tuple[str, ...]], str]
-Gold = Callable[[str, tuple[str, ...]], str]
-
-_LIST = re.compile(r"\b(?:options|choices)\s*:", re.IGNORECASE)
+_OPTION_LIST = re.compile(r"\b(?:options|choices)\s*:", re.IGNORECASE)
 _IMAGE_MARK = re.compile(r"\s*<image1>")
 
+Row = Mapping[str, Any]
+# (question, option texts) -> the question as shown to the model
+QuestionFormat = Callable[[str, tuple[str, ...]], str]
+# (cell of the answer column, option texts) -> the correct option's letter; raises BadRecord
+GoldLetter = Callable[[str, tuple[str, ...]], str]
 
-def as_it_is(question: str, options: tuple[str, ...]) -> str:
+# ----------------------------------------------------------------------------------------------------
+# How a question is shown to the model: values of `Adapter.format`
+
+
+def unchanged(question: str, options: tuple[str, ...]) -> str:
+    """The question as the data set has it."""
     return question
 
 
 def ask_letter(question: str, options: tuple[str, ...]) -> str:
-    """For questions that list their options themselves."""
+    """The question, which lists its options itself, and a request for the letter."""
     return ASK_LETTER.format(Question=question)
 
 
 def list_options(question: str, options: tuple[str, ...]) -> str:
-    """The options below the question, one a line; as it is where there are none.
+    """The question, its options one a line, and a request for the letter; unchanged if there are no options.
 
-    Options that only repeat their letters (they stand in the picture) are not listed.
+    Options that only repeat their letters (they are shown in the picture) are not listed.
     """
     if not options:
         return question
     lines = "\n".join(f"{letter}. {text}" for letter, text in texts_by_letter(options).items())
-    shown = tuple(options) == tuple(LETTERS[: len(options)])
-    return ask_letter(question if shown else OPTIONS.format(Question=question, Options=lines), options)
+    in_picture = tuple(options) == tuple(LETTERS[: len(options)])
+    return ask_letter(question if in_picture else OPTIONS.format(Question=question, Options=lines), options)
 
 
 def without_image_mark(question: str, options: tuple[str, ...]) -> str:
-    """MATH-Vision marks the picture's place by <image1>; here it stands before the text, as the model was trained."""
+    """As `list_options`, without MATH-Vision's <image1>: the picture comes before the text, as in training."""
     return list_options(_IMAGE_MARK.sub("", question).strip(), options)
 
 
 def ask_yes_no(question: str, options: tuple[str, ...]) -> str:
+    """The question, and a request for yes or no."""
     return ASK_YES_NO.format(Question=question)
 
 
-def by_letter(answer: str, options: tuple[str, ...]) -> str:
+# ----------------------------------------------------------------------------------------------------
+# How the answer column names the correct option: values of `Adapter.gold_letter`
+
+
+def letter_from_letter(answer: str, options: tuple[str, ...]) -> str:
+    """For answers such as "B" or "(b)."."""
     letter = answer.strip().strip("().").upper()
     if not is_option(letter, len(options), unlisted=len(LETTERS)):
-        raise BadRecord(f"its answer {answer[:40]!r} is no letter of its {len(options)} options")
+        raise BadRecord(f"its answer {answer[:40]!r} is not a letter of its {len(options)} options")
     return letter
 
 
-def by_index(answer: str, options: tuple[str, ...]) -> str:
-    """The answer counts from 0."""
+def letter_from_index(answer: str, options: tuple[str, ...]) -> str:
+    """For answers that count the options from 0."""
     if not answer.strip().isdigit() or int(answer) >= len(options):
-        raise BadRecord(f"its answer {answer[:40]!r} is no index of its {len(options)} options")
+        raise BadRecord(f"its answer {answer[:40]!r} is not an index of its {len(options)} options")
     return LETTERS[int(answer)]
 
 
-def by_text(answer: str, options: tuple[str, ...]) -> str:
+def letter_from_text(answer: str, options: tuple[str, ...]) -> str:
+    """For answers that repeat the text of an option."""
     if answer not in options:
-        raise BadRecord(f"its answer {answer[:40]!r} is none of its options")
+        raise BadRecord(f"its answer {answer[:40]!r} is not one of its options")
     return LETTERS[options.index(answer)]
 
 
+# ----------------------------------------------------------------------------------------------------
+# The declaration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """One data set: where it is, what its columns mean, how a question is formatted and how an answer is judged.
+
+    `question`, `answer`, `image`, `id`, `context`, `options`, `precision` and `category` are names of columns.
+    """
+
+    name: str
+    hub_id: str
+    split: str
+    question: str
+    answer: str
+    judge: Literal["value", "choice", "yes_no", "none"]
+    config: str | None = None
+    image: str = "image"
+    id: tuple[str, ...] = ()  # joined by "-"; () uses the row's number
+    context: str | None = None  # text above the question, for rows that have it
+    options: tuple[str, ...] = ()  # a column of lists, a text that lists them, or one column per option
+    choice_if: tuple[str, str] | None = None  # (column, value) of the multiple-choice rows, if not all are
+    choice_if_options: bool = False  # multiple choice are the rows that have options
+    gold_letter: GoldLetter = letter_from_letter  # how the answer column names the correct option
+    format: QuestionFormat = unchanged
+    precision: str | None = None  # decimals to which a value is compared
+    category: str | None = None  # accuracy is also reported for each of its values
+    leave_out: Callable[[Row], str | None] | None = None  # the reason why a row is not asked; None asks it
+    note: str = ""  # printed below the results
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        kind = [self.choice_if[0]] if self.choice_if else []
+        named = [*self.id, self.context, self.question, self.image, *self.options, self.answer, *kind]
+        return tuple(dict.fromkeys(column for column in (*named, self.precision, self.category) if column))
+
+
+# ----------------------------------------------------------------------------------------------------
+# A row as a question
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedRow:
+    """A row in the form of GeoQA's questions: the formatted question, the ground truth, and how answers are judged."""
+
+    question: str
+    ground_truth: str
+    judging: Judging
+
+
+def adapt_row(adapter: Adapter, row: Row) -> AdaptedRow:
+    """The question of a row; raises BadRecord, with the reason, for a row that cannot be used."""
+    options = _options(adapter, row)
+    judge = _judge(adapter, row, options)
+    if judge != "choice":
+        options = ()
+    context = _text(row, adapter.context) if adapter.context else None
+    question = adapter.format(_required_text(row, adapter.question), options)
+    return AdaptedRow(
+        f"{context}\n{question}" if context else question,
+        _ground_truth(adapter, _required_text(row, adapter.answer), judge, options),
+        Judging(judge, options, _precision(adapter, row), _text(row, adapter.category) if adapter.category else None),
+    )
+
+
 def options_in(text: str) -> tuple[str, ...]:
-    """The options of "..? Options: A: a cat, B: a dog" or "..?\\nChoices:\\nA:50°\\nB:60°"; () where none are found."""
-    heads = list(_LIST.finditer(text))
+    """The options of "..? Options: A: a cat, B: a dog" or "..?\\nChoices:\\nA:50°\\nB:60°"; () if none are found."""
+    # The options follow the last "Options:" or "Choices:"; each is marked by its letter, in order.
+    heads = list(_OPTION_LIST.finditer(text))
     rest = text[heads[-1].end() :] if heads else ""
     found: list[str] = []
     start: int | None = None
@@ -95,67 +174,9 @@ def options_in(text: str) -> tuple[str, ...]:
     return tuple(option.strip().rstrip(",").rstrip() for option in found)
 
 
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
-    """A benchmark: where it is, which columns hold what, how a question is put and how an answer is judged."""
-
-    name: str
-    hub_id: str
-    split: str
-    question: str
-    answer: str
-    judge: Literal["value", "choice", "yes_no", "none"]
-    config: str | None = None
-    image: str = "image"
-    id: tuple[str, ...] = ()  # joined by "-"; () takes the row's number
-    context: str | None = None  # text that stands above the question where a row has it
-    options: tuple[str, ...] = ()  # a column of lists, a text that lists them, or one column per option
-    choice_if: tuple[str, str] | None = None  # (column, value) of the rows that are multiple choice, where not all are
-    choice_if_options: bool = False  # the same, told by whether the row has options
-    gold: Gold = by_letter  # how the answer of a choice names the right option
-    put: Put = as_it_is
-    precision: str | None = None
-    group: str | None = None
-    leave_out: Callable[[Row], str | None] | None = None  # why a row is no question of this benchmark
-    note: str = ""  # what a reader of the numbers has to know
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column that is read."""
-        told = [self.choice_if[0]] if self.choice_if else []
-        named = [*self.id, self.context, self.question, self.image, *self.options, self.answer, *told]
-        return tuple(dict.fromkeys(column for column in (*named, self.precision, self.group) if column))
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a row asks: the text of the question as put to the model, the ground truth, and how it is judged."""
-
-    question: str
-    ground_truth: str
-    judging: Judging
-
-
-def asked_by(adapter: Adapter, row: Row) -> Asked:
-    """The question of a row; raises BadRecord."""
-    options = _options(adapter, row)
-    judge = _judge(adapter, row, options)
-    if judge != "choice":
-        options = ()
-    context = _text(row, adapter.context) if adapter.context else None
-    question = adapter.put(_needed(row, adapter.question), options)
-    return Asked(
-        f"{context}\n{question}" if context else question,
-        _ground_truth(adapter, _needed(row, adapter.answer), judge, options),
-        Judging(judge, options, _precision(adapter, row), _text(row, adapter.group) if adapter.group else None),
-    )
-
-
 def row_id(adapter: Adapter, row: Row, number: int) -> str:
-    return "-".join(_needed(row, column) for column in adapter.id) if adapter.id else str(number)
+    """The row's id from the id columns, or its number; raises BadRecord for an empty cell."""
+    return "-".join(_required_text(row, column) for column in adapter.id) if adapter.id else str(number)
 
 
 def _judge(adapter: Adapter, row: Row, options: tuple[str, ...]) -> Literal["value", "choice", "yes_no", "none"]:
@@ -169,7 +190,7 @@ def _judge(adapter: Adapter, row: Row, options: tuple[str, ...]) -> Literal["val
 
 def _ground_truth(adapter: Adapter, answer: str, judge: str, options: tuple[str, ...]) -> str:
     if judge == "choice":
-        return adapter.gold(answer, options)
+        return adapter.gold_letter(answer, options)
     if judge == "yes_no":
         if answer not in ("0", "1"):
             raise BadRecord(f"its {adapter.answer} is {answer[:40]!r}, not 0 or 1")
@@ -178,7 +199,7 @@ def _ground_truth(adapter: Adapter, answer: str, judge: str, options: tuple[str,
 
 
 def _options(adapter: Adapter, row: Row) -> tuple[str, ...]:
-    """The texts of the row's options in order; trailing columns without one are dropped, a gap keeps its letter."""
+    """The texts of the row's options in order. Empty options at the end are dropped; an empty one in between keeps its letter."""
     if len(adapter.options) == 1:
         value = row[adapter.options[0]]
         options = options_in(value) if isinstance(value, str) else tuple(str(option).strip() for option in value or ())
@@ -196,7 +217,7 @@ def _precision(adapter: Adapter, row: Row) -> int | None:
     return None if text is None else int(float(text))
 
 
-def _needed(row: Row, column: str) -> str:
+def _required_text(row: Row, column: str) -> str:
     text = _text(row, column)
     if text is None:
         raise BadRecord(f'"{column}" is empty')
@@ -204,7 +225,7 @@ def _needed(row: Row, column: str) -> str:
 
 
 def _text(row: Row, column: str) -> str | None:
-    """A cell as text; None where it is blank. Tables that went through pandas write "nan" for a blank."""
+    """A cell as text; None if it is blank. Tables that went through pandas have "nan" for a blank."""
     value = row[column]
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None

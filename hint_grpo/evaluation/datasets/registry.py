@@ -1,11 +1,14 @@
-"""The benchmarks. Each is a declaration; what its columns are called, and where that is known from, stands with it.
+"""The data sets of --benchmark. Each is an Adapter; the comment above it names its columns and their source.
 
-"card": the feature list on the data set's Hub page. "published rows": rows of it shown in public. "convention": seen in
-neither, but what the benchmark's public evaluations rely on. None of the data sets was at hand when this was written: the
-tests write tiny ones with these columns, and a copy whose columns differ is refused with the names of both.
+"Card": the feature list on the data set's Hub page. "Published rows": rows of it shown in public. "Convention": seen in
+neither, but the benchmark's public evaluations rely on it. None of the data sets was available when this was written: the
+tests write tiny ones with these columns, and a copy with different columns is refused with the names of both.
 
-The paper names the benchmarks and gives the accuracies; it does not say how questions were put or answers judged. So
-these numbers compare with each other (scales, checkpoints, with and without the picture), and only roughly with tables.
+The paper names the benchmarks and gives accuracies, but neither the wording of the questions nor the rules for judging. So
+numbers made here can be compared with each other (scales, checkpoints, with and without the picture), and only roughly with
+published tables.
+
+Light to import: `--help` lists the names.
 """
 
 from hint_grpo.evaluation.datasets.adapter import (
@@ -13,17 +16,18 @@ from hint_grpo.evaluation.datasets.adapter import (
     Row,
     ask_letter,
     ask_yes_no,
-    by_index,
-    by_text,
+    letter_from_index,
+    letter_from_text,
     list_options,
     without_image_mark,
 )
 
+# MMBench gives the shifted copies of a question an index of a million or more (convention).
 CIRCULAR_FROM = 1_000_000
 
 
 def circular_copy(row: Row) -> str | None:
-    """MMBench repeats a question with its options shifted, under an index of a million or more (convention)."""
+    """The reason to leave out a row of MMBench that repeats a question with its options shifted; None for other rows."""
     index = str(row["index"]).strip()
     return "shifted copies for circular evaluation" if index.isdigit() and int(index) >= CIRCULAR_FROM else None
 
@@ -41,7 +45,7 @@ MATHVISTA = Adapter(
     answer="answer",
     options=("choices",),
     choice_if=("question_type", "multi_choice"),
-    gold=by_text,
+    gold_letter=letter_from_text,
     judge="value",
     precision="precision",
     note="MathVista testmini: judged by rules; the official evaluation has a language model extract the answers",
@@ -58,8 +62,8 @@ MMSTAR = Adapter(
     answer="answer",
     options=("question",),
     judge="choice",
-    put=ask_letter,
-    group="category",
+    format=ask_letter,
+    category="category",
 )
 
 # Published rows: sample_index, problem_version, image, answer (a letter or a value), question_type, query_cot (the
@@ -76,7 +80,7 @@ MATHVERSE = Adapter(
     options=("question_for_eval",),
     choice_if=("question_type", "multi-choice"),
     judge="value",
-    group="problem_version",
+    category="problem_version",
     note="MathVerse testmini: all five problem versions together, and each by itself",
 )
 
@@ -94,11 +98,11 @@ MATHVISION = Adapter(
     options=("options",),
     choice_if_options=True,
     judge="value",
-    put=without_image_mark,
-    group="subject",
+    format=without_image_mark,
+    category="subject",
 )
 
-# Card: index, question, hint, answer, A to D, category, image. Convention: the answer is a letter, blanks may be "nan".
+# Card: index, question, hint, answer, A to D, category, image. Convention: the answer is a letter; blank cells may be "nan".
 MMBENCH = Adapter(
     name="mmbench",
     hub_id="lmms-lab/MMBench",
@@ -110,8 +114,8 @@ MMBENCH = Adapter(
     answer="answer",
     options=("A", "B", "C", "D"),
     judge="choice",
-    put=list_options,
-    group="category",
+    format=list_options,
+    category="category",
     leave_out=circular_copy,
     note="MMBench dev (en): vanilla accuracy, each question once; the official number is circular (every shift right)",
 )
@@ -136,9 +140,9 @@ AI2D = Adapter(
     question="question",
     answer="answer",
     options=("options",),
-    gold=by_index,
+    gold_letter=letter_from_index,
     judge="choice",
-    put=list_options,
+    format=list_options,
 )
 
 # Convention: category, subcategory, set_id, figure_id and question_id name a question; gt_answer is "1" for yes and "0"
@@ -151,8 +155,8 @@ HALLUSIONBENCH = Adapter(
     question="question",
     answer="gt_answer",
     judge="yes_no",
-    put=ask_yes_no,
-    group="subcategory",
+    format=ask_yes_no,
+    category="subcategory",
     note="HallusionBench: accuracy per question (aAcc) over the split with pictures; text-only questions (non_image), "
     "figure and question-pair accuracy are left out",
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from hint_grpo.data.questions import Judging, Question
-from hint_grpo.evaluation.judging import is_right, option_named, scored, scored_again
+from hint_grpo.evaluation.judging import is_judged_correct, judge_again, judge_answer, letter_of
 from hint_grpo.evaluation.results import Answer, Result, read_results, result_line
 
 ANGLES = ("30°", "45°", "65°", "115°")
@@ -16,7 +16,7 @@ def turn(answer: str) -> str:
 
 
 def strict(answer: str, gold: str, judging: Judging) -> bool:
-    return is_right(turn(answer), gold, judging, "strict")
+    return is_judged_correct(turn(answer), gold, judging, "strict")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def strict(answer: str, gold: str, judging: Judging) -> bool:
     ],
 )
 def test_the_option_a_short_answer_names(answer: str, letter: str | None) -> None:
-    assert option_named(answer, ANGLES) == letter
+    assert letter_of(answer, ANGLES) == letter
 
 
 CITIES = ("paris", "oslo", "rome", "tokyo")
@@ -65,7 +65,7 @@ CITIES = ("paris", "oslo", "rome", "tokyo")
     ],
 )
 def test_the_option_among_names(answer: str, letter: str | None) -> None:
-    assert option_named(answer, CITIES) == letter
+    assert letter_of(answer, CITIES) == letter
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_option_among_names(answer: str, letter: str | None) -> None:
     ],
 )
 def test_the_option_of_yes_and_no(answer: str, letter: str | None) -> None:
-    assert option_named(answer, ("Yes", "No")) == letter
+    assert letter_of(answer, ("Yes", "No")) == letter
 
 
 @pytest.mark.parametrize(
@@ -95,18 +95,18 @@ def test_the_option_of_yes_and_no(answer: str, letter: str | None) -> None:
     ],
 )
 def test_the_option_whose_words_are_said(answer: str, letter: str | None) -> None:
-    assert option_named(answer, THINGS) == letter
+    assert letter_of(answer, THINGS) == letter
 
 
 def test_an_option_said_twice_over_names_none() -> None:
-    assert option_named("5", ("5", "5.0", "6")) == "A"  # word for word
-    assert option_named("5 cm", ("5", "5.0", "6")) is None
-    assert option_named("x", ("x", "y", "x")) is None
+    assert letter_of("5", ("5", "5.0", "6")) == "A"  # word for word
+    assert letter_of("5 cm", ("5", "5.0", "6")) is None
+    assert letter_of("x", ("x", "y", "x")) is None
 
 
 def test_letters_without_known_options() -> None:
-    assert option_named("D", ()) == "D"
-    assert option_named("Z", ()) is None
+    assert letter_of("D", ()) == "D"
+    assert letter_of("Z", ()) is None
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_letters_without_known_options() -> None:
     ],
 )
 def test_choices_in_both_protocols(completion: str, strict_right: bool, paper_right: bool) -> None:
-    assert is_right(completion, "C", CHOICE, "strict") == strict_right
-    assert is_right(completion, "C", CHOICE, "paper") == paper_right
+    assert is_judged_correct(completion, "C", CHOICE, "strict") == strict_right
+    assert is_judged_correct(completion, "C", CHOICE, "paper") == paper_right
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,9 @@ def test_yes_or_no(answer: str, said: str) -> None:
 
 def test_yes_or_no_outside_the_tags_counts_for_paper_alone() -> None:
     completion = "Is it above? No line crosses it, so yes"
-    assert not is_right(completion, "yes", Judging("yes_no"), "strict")
-    assert is_right(completion, "yes", Judging("yes_no"), "paper")
-    assert not is_right("<think>yes</think><answer>No</answer>", "yes", Judging("yes_no"), "paper")
+    assert not is_judged_correct(completion, "yes", Judging("yes_no"), "strict")
+    assert is_judged_correct(completion, "yes", Judging("yes_no"), "paper")
+    assert not is_judged_correct("<think>yes</think><answer>No</answer>", "yes", Judging("yes_no"), "paper")
 
 
 @pytest.mark.parametrize(
@@ -178,25 +178,25 @@ def test_values_to_a_precision(answer: str, gold: str, precision: int | None, ri
 
 def test_values_are_the_answer_checkers() -> None:
     assert strict("2√3", "2\\sqrt{3}", Judging())
-    assert is_right("<think>the result is 4</think>", "4", Judging(), "paper")
-    assert not is_right("<think>the result is 4</think>", "4", Judging(), "strict")
+    assert is_judged_correct("<think>the result is 4</think>", "4", Judging(), "paper")
+    assert not is_judged_correct("<think>the result is 4</think>", "4", Judging(), "strict")
 
 
 def test_what_is_judged_elsewhere_is_never_right_here() -> None:
     for protocol in ("strict", "paper"):
-        assert not is_right(turn("a harbour"), "a harbour", Judging("none"), protocol)
+        assert not is_judged_correct(turn("a harbour"), "a harbour", Judging("none"), protocol)
 
 
 def test_a_stored_line_is_judged_again_as_it_says(tmp_path) -> None:
     judging = Judging("choice", ANGLES, None, "Vision Only")
     question = Question("1", "/x.png", "images/x.png", "How large?", "C", "mathverse row 1", judging)
-    result = scored(question, Answer(turn("65°"), 9, "stop"))
+    result = judge_answer(question, Answer(turn("65°"), 9, "stop"))
     assert (result.correct_strict, result.correct_paper, result.judging) == (True, True, judging)
     path = tmp_path / "results.jsonl"
     path.write_text(result_line(result), encoding="utf-8")
     (stored,) = read_results(path).values()
     assert stored == result
-    assert scored_again(stored) == result
+    assert judge_again(stored) == result
 
 
 def test_a_line_judged_by_value_says_nothing_of_it(tmp_path) -> None:

@@ -7,10 +7,10 @@ import pytest
 from datasets import DatasetDict
 from PIL import Image
 from pyarrow import parquet
-from tiny_benchmarks import FEATURES, FILES, ROWS, picture, table, write_copy
+from tiny_datasets import FEATURES, FILES, ROWS, picture, table, write_copy
 
 from hint_grpo.data.questions import Judging, Question
-from hint_grpo.evaluation.datasets.read import NO_PICTURE, BenchmarkQuestions, read_benchmark
+from hint_grpo.evaluation.datasets.read import NO_PICTURE, DatasetQuestions, read_dataset
 from hint_grpo.evaluation.datasets.registry import ADAPTERS
 from hint_grpo.evaluation.questions import find_questions, usable_questions
 from hint_grpo.evaluation.settings import EvaluationSettings
@@ -21,9 +21,9 @@ from hint_grpo.machine.errors import UserError
 def read(tmp_path: Path):
     """read(name, rows): the questions of a tiny copy."""
 
-    def read(name: str, rows: list[dict[str, Any]] | None = None, **more: Any) -> BenchmarkQuestions:
+    def read(name: str, rows: list[dict[str, Any]] | None = None, **more: Any) -> DatasetQuestions:
         copy = write_copy(name, tmp_path / "copies" / name, rows)
-        return read_benchmark(ADAPTERS[name], copy, tmp_path / "images", **more)
+        return read_dataset(ADAPTERS[name], copy, tmp_path / "images", **more)
 
     return read
 
@@ -32,7 +32,7 @@ def settings(name: str, copy: Path, output: Path, **more: Any) -> EvaluationSett
     return EvaluationSettings(model_path=Path("m"), data_path=copy, benchmark=name, output_dir=output, **more)
 
 
-def only(found: BenchmarkQuestions) -> list[Question]:
+def only(found: DatasetQuestions) -> list[Question]:
     assert found.bad_rows.count == 0, found.bad_rows.first
     return found.questions
 
@@ -157,7 +157,7 @@ def test_rows_that_cannot_be_asked_are_named(read) -> None:
     found = read("ai2d", [good, good | {"answer": "4"}, good | {"answer": None}, good | {"question": " "}, good])
     assert [question.id for question in found.questions] == ["0", "4"]
     assert found.bad_rows.first == [
-        "ai2d row 1: its answer '4' is no index of its 4 options",
+        "ai2d row 1: its answer '4' is not an index of its 4 options",
         'ai2d row 2: "answer" is empty',
         'ai2d row 3: "question" is empty',
     ]
@@ -204,20 +204,20 @@ def test_saved_data_sets_and_single_files(tmp_path: Path) -> None:
     table("ai2d").save_to_disk(one_split)
     file = write_copy("ai2d", tmp_path / "copy") / FILES["ai2d"]
     images = tmp_path / "images"
-    assert [len(only(read_benchmark(ADAPTERS["ai2d"], place, images))) for place in (saved, one_split, file)] == [
+    assert [len(only(read_dataset(ADAPTERS["ai2d"], place, images))) for place in (saved, one_split, file)] == [
         1,
         2,
         2,
     ]
     with pytest.raises(UserError, match=r"has no split val; it has test, testmini"):
-        read_benchmark(ADAPTERS["mmstar"], saved, images)
+        read_dataset(ADAPTERS["mmstar"], saved, images)
 
 
 def test_plain_parquet_without_the_librarys_own_notes(tmp_path: Path) -> None:
     """Pictures are then structs of bytes and path, as any other program would write them."""
     file = write_copy("mmvet", tmp_path / "copy") / FILES["mmvet"]
     parquet.write_table(parquet.read_table(file).replace_schema_metadata(None), file)
-    first, _ = only(read_benchmark(ADAPTERS["mmvet"], tmp_path / "copy", tmp_path / "images"))
+    first, _ = only(read_dataset(ADAPTERS["mmvet"], tmp_path / "copy", tmp_path / "images"))
     assert Path(first.image).read_bytes() == ROWS["mmvet"][0]["image"]["bytes"]
 
 
@@ -227,10 +227,10 @@ def test_the_file_of_the_split_is_found_among_others(tmp_path: Path) -> None:
     for other in ("cn/dev-00000-of-00001.parquet", "en/test-00000-of-00001.parquet"):
         (copy / other).parent.mkdir(exist_ok=True)
         (copy / other).write_bytes(b"another file")
-    assert len(read_benchmark(ADAPTERS["mmbench"], copy, images).questions) == 2
+    assert len(read_dataset(ADAPTERS["mmbench"], copy, images).questions) == 2
     (copy / "en/dev-00000-of-00001.parquet").unlink()
     with pytest.raises(UserError, match=r"no file of the split dev, but .*test-00000"):
-        read_benchmark(ADAPTERS["mmbench"], copy, images)
+        read_dataset(ADAPTERS["mmbench"], copy, images)
 
 
 @pytest.mark.parametrize("kind", ["nowhere", "empty", "damaged"])
@@ -241,7 +241,7 @@ def test_a_copy_that_cannot_be_read_is_one_line(tmp_path: Path, kind: str) -> No
     if kind == "damaged":
         (copy / "testmini.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(UserError, match=rf"{kind}.*hf download AI4Math/MathVerse --repo-type dataset"):
-        read_benchmark(ADAPTERS["mathverse"], copy, tmp_path / "images")
+        read_dataset(ADAPTERS["mathverse"], copy, tmp_path / "images")
 
 
 def test_the_hub_without_a_network_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,4 +252,4 @@ def test_the_hub_without_a_network_is_one_line(tmp_path: Path, monkeypatch: pyte
     refused = r"lmms-lab/ai2d \(split test\) cannot be read: .*--data_path DIR"
     unreachable = r"Hub cannot be reached .*hf download lmms-lab/ai2d --repo-type dataset .*--data_path DIR"
     with pytest.raises(UserError, match=f"{refused}|{unreachable}"):
-        read_benchmark(ADAPTERS["ai2d"], None, tmp_path / "images")
+        read_dataset(ADAPTERS["ai2d"], None, tmp_path / "images")

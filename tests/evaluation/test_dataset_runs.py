@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_benchmarks import ROWS, write_copy
+from tiny_datasets import ROWS, write_copy
 
 from hint_grpo.evaluation.cli import output_folder, parse, settings_from
 from hint_grpo.evaluation.compare import compare, results_of
