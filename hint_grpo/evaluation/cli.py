@@ -188,7 +188,7 @@ def _add_decoding_flags(group: argparse._ArgumentGroup) -> None:
         "--backend",
         default="auto",
         choices=BACKENDS,
-        help="auto: vLLM if it supports the model, else hf",
+        help="auto: vLLM if it is installed and supports the model, else hf",
     )
     group.add_argument(
         "--batch_size",

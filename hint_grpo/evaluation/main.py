@@ -40,7 +40,7 @@ def _interruptible() -> int:
     try:
         return main()
     except KeyboardInterrupt:
-        print("interrupted; every answer so far is on disk, rerun the same command to resume", file=sys.stderr)
+        print("interrupted; every answer so far is on disk, run the same command again to resume", file=sys.stderr)
         return 130
 
 

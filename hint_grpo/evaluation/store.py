@@ -36,7 +36,7 @@ from hint_grpo.prompts import evaluation_messages
 
 CACHE_FILE = "cache.json"
 SET_ASIDE_FILE = "set_aside.jsonl"
-HOW_TO_RESUME = "fix this and rerun the same command to resume"
+HOW_TO_RESUME = "fix this and run the same command again to resume"
 # Files that the libraries read from a model folder; optimizer states, logs and the like are left out.
 MODEL_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
 # Not part of the model, including what an evaluation writes if its folder is the model's.

@@ -83,7 +83,7 @@ def test_bad_pictures_and_picture_tokens_in_the_text_name_the_question(model_pat
     for path in ("missing.png", "broken.png"):
         with pytest.raises(UserError, match=f"question q7: .*{path}"):
             encoder.encode(DecodeRequest("q7", "How many?", str(tmp_path / path)), scale=0.0)
-    with pytest.raises(UserError, match="q8 holds the picture token"):
+    with pytest.raises(UserError, match="q8 contains the picture token"):
         encoder.encode(DecodeRequest("q8", "What is <|image_pad|>?", None), scale=0.0)
 
 
