@@ -100,7 +100,7 @@ def test_an_attention_kernel_that_is_not_installed(model_path: Path) -> None:
             load_decoder(model_path, backend="hf", attn_implementation="flash_attention_2")
 
 
-def test_auto_takes_vllm_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_vllm_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_backend("auto") == "vllm"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert choose_backend("auto") == "hf"

@@ -13,7 +13,7 @@ def test_a_pair_in_step() -> None:
     assert pair.finished
 
 
-def test_a_step_without_either_is_no_fault() -> None:
+def test_a_step_without_either_is_not_an_error() -> None:
     pair = Lockstep(2)
     assert pair.end_step()
     assert pair.token_ids == []

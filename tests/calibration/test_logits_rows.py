@@ -116,7 +116,7 @@ def test_v1_slots_are_enough_however_long_requests_come_and_go() -> None:
 
 
 def test_v1_resumes_a_request_with_its_output() -> None:
-    """A request that was thrown out comes back with what it has written."""
+    """A preempted request returns with what it has written."""
     processor = PairedLogitsV1(vllm_config(), CPU, is_pin_memory=False)
     added = [(0, sampling(Branch("a", "alone")), [3], [8, 9])]
     processor.update_state(BatchUpdate(batch_size=1, removed=[], added=added, moved=[]))

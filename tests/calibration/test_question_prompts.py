@@ -68,7 +68,7 @@ def test_nothing_to_calibrate_at_scale_0_or_without_a_picture(model_path: Path, 
     assert blind.prompt_ids == encoder.encode(request, scale=0.8)[0].text_ids
 
 
-def test_a_question_that_does_not_fit_the_context_names_the_cure(model_path: Path, tmp_path: Path) -> None:
+def test_a_question_that_does_not_fit_the_context_names_the_fix(model_path: Path, tmp_path: Path) -> None:
     request = picture(tmp_path, (640, 480))
     question, _ = encoder_for(model_path).encode(request, scale=0.0)
     exact = question.prompt_lengths[0] + 16

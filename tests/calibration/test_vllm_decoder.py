@@ -72,7 +72,7 @@ def test_pictures_are_encoded_once_for_all_scales(calibration_world, decoder: Vl
     assert sum(encoded) == len(requests)
 
 
-def test_a_caller_who_stops_listening_leaves_a_clean_engine(calibration_world, decoder: VllmDecoder, reference) -> None:
+def test_a_caller_who_stops_iterating_leaves_a_clean_engine(calibration_world, decoder: VllmDecoder, reference) -> None:
     requests = calibration_world.requests[:40]
     listening = decoder.decode(requests, 0.8)
     next(listening)

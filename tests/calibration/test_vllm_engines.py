@@ -1,4 +1,4 @@
-"""Every test here builds vLLM engines of its own: both families, hostile settings, a GPU. One engine lives at a time."""
+"""Every test here builds its own vLLM engines: both families, hostile settings, a GPU. One engine lives at a time."""
 
 import hint_grpo.machine.stack  # noqa: F401
 

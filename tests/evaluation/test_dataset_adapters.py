@@ -1,4 +1,4 @@
-"""Every benchmark on a tiny data set with its real columns: what is asked, what is right, what is refused."""
+"""Every data set of --benchmark, as a tiny copy with the real columns: what is asked, what is correct, what is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -194,7 +194,7 @@ def test_limit_and_a_blind_run(read, tmp_path: Path) -> None:
     assert not (tmp_path / "images").exists()
 
 
-def test_a_repeated_id_is_told_apart(read) -> None:
+def test_a_repeated_id_is_renamed(read) -> None:
     assert [question.id for question in only(read("mmvet", ROWS["mmvet"][:1] * 2))] == ["v1_0", "v1_0~2"]
 
 

@@ -1,4 +1,4 @@
-"""How questions are dealt to processes, and where the processes run."""
+"""How questions are assigned to processes, and where the processes run."""
 
 import os
 
@@ -11,7 +11,7 @@ from hint_grpo.evaluation.pool import ChunkSizes, WorkerSlot
 from hint_grpo.machine.errors import UserError
 
 
-def test_a_process_on_its_own_gets_everything() -> None:
+def test_a_single_process_gets_everything() -> None:
     assert ChunkSizes(16).next(754, 1) == 754
     assert ChunkSizes(16, maximum=256).next(754, 1) == 256
 
@@ -43,7 +43,7 @@ def test_gpu_ids_count_among_the_visible_gpus(
     assert pool.choose_slots(gpu_ids) == [WorkerSlot(gpu=gpu) for gpu in expected]
 
 
-def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "visible_gpus", lambda: ["0", "1"])
     with pytest.raises(UserError, match="names GPU 2, but 2 are visible: 0 to 1"):
         pool.choose_slots((0, 2))

@@ -199,7 +199,7 @@ def test_a_stored_line_is_judged_again_as_it_says(tmp_path) -> None:
     assert judge_again(stored) == result
 
 
-def test_a_line_judged_by_value_says_nothing_of_it(tmp_path) -> None:
+def test_a_line_judged_by_value_has_no_judging_field(tmp_path) -> None:
     plain = Result("0", "0.png", "how many?", "4", turn("4"), "4", True, True, 7, "stop")
     assert "judging" not in result_line(plain)
     path = tmp_path / "results.jsonl"

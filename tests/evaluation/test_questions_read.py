@@ -45,7 +45,7 @@ def test_geoqa_and_counting_rows(data: Path) -> None:
     assert len({question.id for question in asked}) == 3
 
 
-def test_limit_takes_the_first_rows(data: Path) -> None:
+def test_limit_keeps_the_first_rows(data: Path) -> None:
     path = question_file(data, row(id="a"), row(id="b"), row(id="c"))
     assert [question.id for question in usable(path, data, limit=2).questions] == ["a", "b"]
 
@@ -57,7 +57,7 @@ def test_rows_beyond_the_limit_are_not_looked_at(data: Path) -> None:
         usable(path, data)
 
 
-def test_repeated_ids_are_asked_and_told(data: Path, capsys) -> None:
+def test_repeated_ids_are_asked_and_reported(data: Path, capsys) -> None:
     path = question_file(data, row(), row(), row(id="x"))
     assert len(usable(path, data).questions) == 3
     assert "1 repeated ids" in capsys.readouterr().err
@@ -93,7 +93,7 @@ def test_what_cannot_be_asked_ends_the_run(data: Path) -> None:
         usable(path, data)
 
 
-def test_a_check_says_how_many_more_cannot_be_asked(data: Path) -> None:
+def test_a_check_reports_how_many_more_cannot_be_asked(data: Path) -> None:
     path = question_file(data, row(), *["{broken"] * 8)
     lines = find_questions(EvaluationSettings(model_path=Path("m"), data_path=data, prompt_path=path)).bad_lines()
     assert [line.strip().partition(": ")[0] for line in lines] == [
@@ -119,7 +119,7 @@ def test_no_question_at_all_is_an_error(data: Path, rows: list[object]) -> None:
         usable(question_file(data, *rows), data, skip_bad=True)
 
 
-def test_a_missing_geoqa_file_says_where_it_comes_from(data: Path) -> None:
+def test_the_message_for_a_missing_geoqa_file_names_its_source(data: Path) -> None:
     with pytest.raises(UserError, match=r"Deep-Agent/R1-V.*src/eval/prompts/geoqa_test_prompts\.jsonl.*README"):
         usable(data / "geoqa_test_prompts.jsonl", data)
 

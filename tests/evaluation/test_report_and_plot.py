@@ -1,4 +1,4 @@
-"""The closing table, the list of disagreements, the last line, and the picture."""
+"""The table, the list of disagreements, the last line, and the plot."""
 
 import csv
 from pathlib import Path

@@ -30,7 +30,7 @@ def test_blind_runs_come_first(output: Path) -> None:
     assert accuracy_line(rescore(output, [0.8, 0.0])) == "Accuracy: 100.00%"
 
 
-def test_no_image_takes_them_alone(output: Path) -> None:
+def test_no_image_rescores_only_them(output: Path) -> None:
     summaries = rescore(output, no_image=True)
     assert [summary.name for summary in summaries] == ["scale-0.0-no_image"]
     assert accuracy_line(summaries) == "Accuracy: 0.00%"

@@ -110,7 +110,7 @@ def test_the_main_process_killed_alone_takes_its_worker_along(
     assert final_files(tmp_path) == uninterrupted
 
 
-def test_ctrl_c_ends_every_process_and_says_how_to_go_on(start: Run, tmp_path: Path) -> None:
+def test_ctrl_c_ends_every_process_and_prints_how_to_resume(start: Run, tmp_path: Path) -> None:
     run = start(tmp_path)
     wait_for_answers(run, tmp_path, 1)
     (worker,) = children(run.pid)

@@ -67,7 +67,7 @@ def test_the_other_presets() -> None:
     assert preset_line("default", asdict(settings(""))) == "preset default"
 
 
-def test_a_blind_run_has_a_folder_of_its_own() -> None:
+def test_a_blind_run_has_its_own_folder() -> None:
     assert settings("--no_image --output_dir out").scale_folder(0.0) == Path("out/scale-0.0-no_image")
 
 
@@ -163,7 +163,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("--output_dir /proc/out", "cannot write to /proc"),
     ],
 )
-def test_what_shows_without_a_model_is_said_without_torch(place: str, flags: str, words: str) -> None:
+def test_mistakes_that_need_no_model_are_reported_before_torch(place: str, flags: str, words: str) -> None:
     from hint_grpo.machine.hardware import count_gpus
 
     if count_gpus() and flags.startswith("--gpu_ids"):

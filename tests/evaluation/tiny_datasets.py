@@ -301,7 +301,7 @@ FILES = {
 
 
 def table(name: str, rows: list[dict[str, Any]] | None = None, without: str | None = None) -> Dataset:
-    """The data set; columns that a row leaves out are null, and `without` is not there at all."""
+    """The data set; columns that a row leaves out are null, and the column `without` is missing."""
     features = {column: kind for column, kind in FEATURES[name].items() if column != without}
     filled = [{column: row.get(column) for column in features} for row in (ROWS[name] if rows is None else rows)]
     return Dataset.from_list(filled, features=Features(features))
