@@ -29,6 +29,10 @@ def command(world, tmp_path):
     return [sys.executable, "-m", "eval.reproduce", *words, "--", "--max_steps", "3", "--save_steps", "1"]
 
 
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.split("|")]
+
+
 def test_killed_and_resumed(command, repository, tmp_path) -> None:
     out = tmp_path / "out"
     with (tmp_path / "first.txt").open("w") as log:
@@ -51,7 +55,9 @@ def test_killed_and_resumed(command, repository, tmp_path) -> None:
         # Four prompts a step, no step twice.
         assert [record["step"] for record in records] == [1] * 4 + [2] * 4 + [3] * 4
     rows = [line for line in second.stdout.splitlines() if line.startswith(("| GRPO", "| calibration"))]
-    assert [[cell.strip() for cell in row.split("|")][5] for row in rows] == ["8", "8"]  # questions
+    (header,) = [line for line in second.stdout.splitlines() if line.startswith("| row")]
+    column = cells(header).index("questions")
+    assert [cells(row)[column] for row in rows] == ["8", "8"]
     for scale_folder in ("grpo/final/scale-0.0", "hint_grpo_m3/final/scale-0.8"):
         results = (out / "evaluation" / scale_folder / "results.jsonl").read_text().splitlines()
         assert len({json.loads(line)["id"] for line in results}) == len(results) == 8
