@@ -110,7 +110,7 @@ def check_model(values: Values) -> None:
     name = values["model_name_or_path"]
     if not name:
         raise UserError(
-            "--model_name_or_path is missing: give a vision-language model's folder or Hub name (README, Models)"
+            "--model_name_or_path is missing: give a vision-language model's folder or Hub name (docs/running.md, Models)"
         )
     folder = hub.find_model(name, "--model_name_or_path", revision=values["model_revision"])
     weights = hub.ANY_WEIGHTS if hub.is_folder(name) else ()  # those of a Hub name are not downloaded yet

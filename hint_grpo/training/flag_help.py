@@ -11,7 +11,7 @@ USAGE = """\
 usage: train_model.py --model_name_or_path MODEL --data_path FOLDER [flags]
        torchrun --nproc_per_node=N train_model.py --deepspeed local_scripts/zero3_offload.json ... (N GPUs)
 
-Train a vision-language model with Hint-GRPO (README.md, Train). Flags can also be set in a YAML file, --config FILE; the command
+Train a vision-language model with Hint-GRPO (README.md). Flags can also be set in a YAML file, --config FILE; the command
 line wins. --help_all also lists the flags of TRL and transformers."""
 # Characters per line, and the column in which the help texts begin.
 WIDTH, INDENT = 118, 32
