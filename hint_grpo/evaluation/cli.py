@@ -148,7 +148,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_subject_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--model_path", type=Path, help="a vision-language model's folder, or its name on the Hub (docs/running.md, Models)"
+        "--model_path",
+        type=Path,
+        help="a vision-language model's folder, or its name on the Hub (docs/running.md, Models)",
     )
     group.add_argument(
         "--data_path",
