@@ -1,6 +1,6 @@
 """Adaptive hints (paper section 3.2): how many reasoning steps each level gives, and which level is trained on.
 
-Pure functions without torch. data/steps.py cuts a reasoning into steps; the levels built here are prompted by
+Pure functions without torch. data/llava_cot.py cuts a reasoning into steps; the levels built here are prompted by
 rollout/prompting.py and escalated one after the other by rollout/escalation.py.
 
 Letters: M hint levels (`num_levels`; H in the names of lists), L reasoning steps of a sample, G completions per group.

@@ -23,7 +23,7 @@ from eval.reproduce.recipes import (
 )
 from eval.reproduce.steps import Experiment
 from eval.runs import ROOT
-from hint_grpo.data.report import PUBLISHED_FILE as RESPLIT_FILE
+from hint_grpo.data.samples import PUBLISHED_FILE as RESPLIT_FILE
 from hint_grpo.machine.errors import UserError
 from hint_grpo.training.presets import DEFAULT, PRESETS
 

@@ -24,7 +24,7 @@ from eval.reproduce.steps import (
     final_evaluation,
     summary_of,
 )
-from hint_grpo.evaluation.summary import Summary
+from hint_grpo.evaluation.results import Summary
 from hint_grpo.training import ledger
 
 HEADER = (

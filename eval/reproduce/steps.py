@@ -16,8 +16,8 @@ from typing import Any, Literal, Protocol
 
 from eval.reproduce.recipes import BASE, Flags, Settings, recipe_path, shared_flags
 from eval.runs import ROOT, evaluation_command, flag_words, training_command
+from hint_grpo.evaluation.results import Summary, read_summary
 from hint_grpo.evaluation.settings import BLIND, EvaluationSettings
-from hint_grpo.evaluation.summary import Summary, read_summary
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import replace_file
 from hint_grpo.training.presets import DEFAULT

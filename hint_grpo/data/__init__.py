@@ -1,16 +1,15 @@
 """From the user's files to samples and questions: readers, filters (named and counted), images, the check before a run.
 
     jsonl.py                 JSON lines -> records; a bad line is skipped and reported as file:line
-    samples.py               the types that readers produce: Sample, Dropped, and the Filter names
+    samples.py               the types that readers produce (Sample, Dropped, Filter), and DataReport, which counts them
     llava_cot.py             LLaVA-CoT-100k records -> samples, also by the rules of the authors' released code
     own_records.py           a user's own records -> samples
-      fill_in.py, answers.py, steps.py    text work of both: multiple choice, the value of a conclusion, reasoning steps
+      fill_in.py, answers.py    text work of both: multiple choice, and the value of a conclusion
     dataset.py               load_training_data: file -> datasets.Dataset on disk, and a DataReport
-      store.py, report.py    the cached samples on disk, and the counts of what was left out
     questions.py             read_questions: files of evaluation questions
     paths.py, images.py, picture_processing.py    paths inside the data folder; opening an image; resizing it
     preflight.py             opens, tokenises and scores everything before a run
       preflight_report.py, lengths.py     its result; which prompts and hint levels fit
 
-Nothing here imports torch; only dataset.py, store.py and preflight.py import `datasets`.
+Nothing here imports torch; only dataset.py and preflight.py import `datasets`.
 """

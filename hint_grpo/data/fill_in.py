@@ -4,7 +4,7 @@
     -> "... then angle C is ()"   and   "45°"
 
 Both readers of training records (llava_cot.py, own_records.py) call `fill_in`; the letter patterns are shared with
-scoring and evaluation (hint_grpo.scoring.option_letters).
+scoring and evaluation (hint_grpo.scoring.vocabulary).
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 
 from hint_grpo.data.answers import LONGEST_CONCLUSION, boxed, conclusion_value, has_number, tidy
 from hint_grpo.data.samples import Filter, Refused
-from hint_grpo.scoring.option_letters import LETTERS, MAX_UNLISTED, RAW_CLOSE, RAW_OPEN, UNLISTED
+from hint_grpo.scoring.vocabulary import LETTERS, MAX_UNLISTED, RAW_CLOSE, RAW_OPEN, UNLISTED
 
 
 def fill_in(question: str, answer: str, *, keep_multiple_choice: bool) -> tuple[str, str | None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hint_grpo.data.jsonl import Occurrences
 from hint_grpo.data.lengths import LengthLimits
-from hint_grpo.data.report import histogram
+from hint_grpo.data.samples import histogram
 
 
 @dataclass

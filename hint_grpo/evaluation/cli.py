@@ -1,6 +1,11 @@
-"""The flags of test_model.py, and the checks that need no model. Light to import, so that `--help` answers at once."""
+"""The evaluation command: flags, the checks that need no model, and `main`, which test_model.py and hint-grpo-eval run.
+
+Light to import, so that `--help` and a wrong flag answer at once. (`python -m hint_grpo.evaluation compare`, in `__main__.py`,
+compares two runs that this command has finished.)
+"""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +22,9 @@ from hint_grpo.evaluation.settings import (
     default_output,
 )
 from hint_grpo.hub import ANY_WEIGHTS, check_model_files, download_model, find_model, is_folder
-from hint_grpo.machine.errors import UserError, did_you_mean
+from hint_grpo.machine.errors import UserError, did_you_mean, run_main
+from hint_grpo.machine.files import check_output
 from hint_grpo.machine.hardware import check_gpus, count_gpus
-from hint_grpo.machine.output_folder import check_output
 
 DESCRIPTION = "Evaluate a model on GeoQA, any question file of its form, or a benchmark, with text-bias calibration."
 EPILOG = """\
@@ -220,3 +225,51 @@ def _add_mode_flags(group: argparse._ArgumentGroup) -> None:
     modes = group.add_mutually_exclusive_group()
     modes.add_argument("--check_data", action="store_true", help="check questions and pictures, decode nothing")
     modes.add_argument("--rescore", action="store_true", help="score the stored answers again, without a model")
+
+
+# ----------------------------------------------------------------------------------------------------
+# The command, from flags to `Accuracy:`
+
+
+def main() -> int:
+    """Runs the command line in sys.argv and returns the exit code. Raises UserError for a mistake of the user."""
+    options = parse()
+    # Modules that load torch are imported below, so that --help and a wrong flag answer at once.
+    if options.rescore:
+        from hint_grpo.evaluation.rescore import rescore
+
+        output = output_folder(options)
+        summaries = rescore(output, options.scale, no_image=options.no_image, protocol=options.protocol)
+    else:
+        settings = settings_from(options)
+        check(settings)
+        settings = with_local_model(settings)
+        if options.check_data:
+            from hint_grpo.evaluation.questions import check_data
+
+            return check_data(settings)
+        from hint_grpo.evaluation.run import run_evaluation
+
+        output, summaries = settings.output, run_evaluation(settings)
+
+    from hint_grpo.evaluation.report import print_report
+
+    print_report(output, summaries)
+    return 0
+
+
+def _interruptible() -> int:
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("interrupted; every answer so far is on disk, run the same command again to resume", file=sys.stderr)
+        return 130
+
+
+def command() -> None:
+    """Runs `main` and exits: 0, 2 after a user's mistake (one line on stderr), 130 after Ctrl-C."""
+    run_main(_interruptible)
+
+
+if __name__ == "__main__":
+    command()

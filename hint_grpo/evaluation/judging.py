@@ -22,8 +22,8 @@ from hint_grpo.evaluation.settings import ACCURACY_PROTOCOLS
 from hint_grpo.machine.files import replace_file
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.scoring.choices import last_yes_or_no, letters_given, letters_led_to, yes_or_no
-from hint_grpo.scoring.option_letters import is_option, texts_by_letter
 from hint_grpo.scoring.single_value import MAX_CHARACTERS, read_single_value
+from hint_grpo.scoring.vocabulary import is_option, texts_by_letter
 
 COMPLETIONS_FILE = "completions.json"
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from hint_grpo.evaluation.datasets.registry import ADAPTERS
 from hint_grpo.evaluation.judging import COMPLETIONS_FILE
-from hint_grpo.evaluation.results import RESULTS_FILE, Result, read_results
-from hint_grpo.evaluation.summary import Summary
+from hint_grpo.evaluation.results import RESULTS_FILE, Result, Summary, read_results
 from hint_grpo.scoring import stats
 
 DISAGREEMENTS_SHOWN = 5

@@ -5,9 +5,18 @@ from pathlib import Path
 
 from hint_grpo.evaluation.judging import judge_again, write_completions
 from hint_grpo.evaluation.report import draw_scales
-from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results, write_results
+from hint_grpo.evaluation.results import (
+    RESULTS_FILE,
+    Result,
+    Summary,
+    existing_results,
+    read_summary,
+    summarise,
+    write_overview,
+    write_results,
+    write_summary,
+)
 from hint_grpo.evaluation.settings import ACCURACY_PROTOCOLS, BLIND, scale_name
-from hint_grpo.evaluation.summary import Summary, read_summary, summarise, write_overview, write_summary
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import only_run_in
 

@@ -24,7 +24,15 @@ from hint_grpo.evaluation.judging import judge_answer, write_completions
 from hint_grpo.evaluation.pool import ChunkSizes, DecodedAnswer, Pool, Task, choose_slots, visible_gpus
 from hint_grpo.evaluation.questions import usable_questions
 from hint_grpo.evaluation.report import draw_scales
-from hint_grpo.evaluation.results import Result
+from hint_grpo.evaluation.results import (
+    Result,
+    Summary,
+    installed_versions,
+    read_summary,
+    summarise,
+    write_overview,
+    write_summary,
+)
 from hint_grpo.evaluation.settings import EvaluationSettings, preset_line
 from hint_grpo.evaluation.store import (
     SET_ASIDE_FILE,
@@ -33,14 +41,6 @@ from hint_grpo.evaluation.store import (
     conditions_for,
     file_digest,
     model_digest,
-)
-from hint_grpo.evaluation.summary import (
-    Summary,
-    installed_versions,
-    read_summary,
-    summarise,
-    write_overview,
-    write_summary,
 )
 from hint_grpo.hub import check_model_files
 from hint_grpo.machine.files import only_run_in

@@ -1,7 +1,8 @@
-"""Files that survive kills and other processes: atomic writes, and one run per output folder."""
+"""Files that survive kills and other processes: atomic writes, one run per output folder, and the check of --output_dir."""
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,3 +78,20 @@ def _open_locked(path: Path) -> IO[str]:
 def _close_in_children(file: IO[str]) -> None:
     """A forked child shares the lock and would hold it after this process was killed."""
     os.register_at_fork(after_in_child=file.close)
+
+
+# ----------------------------------------------------------------------------------------------------
+# The check of --output_dir
+
+
+def check_output(output_dir: str | None) -> None:
+    """UserError unless `--output_dir` can be created and written to. Nothing is left on disk."""
+    path = Path(output_dir or "trainer_output").expanduser().absolute()
+    existing = next(one for one in (path, *path.parents) if one.exists() or one.is_symlink())
+    if not existing.is_dir():
+        raise UserError(f"--output_dir {output_dir}: {existing} is a file; give a folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"--output_dir {output_dir}: cannot write to {existing} ({error.strerror})") from error

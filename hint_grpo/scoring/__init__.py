@@ -13,14 +13,14 @@ The path of an answer under `strict`; the ground truth is read in the same way, 
       markup.py          LaTeX, Markdown and HTML as plain text            "B. x = 60 + 5 = 65°"
       remarks.py         labels, working and remarks removed               "x = 60 + 5 = 65°"
       single_value.py    clauses, then the links of "="                    "60 + 5", "65°"
-      expressions.py     one link as a `Value` with its unit (units.py)    65, and 65 degrees
+      expressions.py     one link as a `Value` with its unit (vocabulary.py)    65, and 65 degrees
       checker.py         equal to the ground truth's value?                plain numbers are compared here,
       pool.py            all else in a worker process                      with limits on time and memory:
       worker.py            the process itself
       symbolic.py          math_verify and sympy, called by the worker     is 2√3 equal to √12?
 
 Ground truths of another kind leave this path after `markup.py`: several values, points and intervals (several_values.py),
-formulas (formulas.py), option letters, yes and no (choices.py, option_letters.py). `wording.py` holds the words that all readers
+formulas (several_values.py), option letters, yes and no (choices.py). `vocabulary.py` holds the words that all readers
 watch for, such as "not", "more than" and "because". The protocols `paper` and `released` skip all reading: `checker.py` sends the
 whole completion to the worker. `rewards.py` makes TRL reward functions of `score` and `is_well_formatted`.
 """

@@ -25,13 +25,19 @@ from hint_grpo.scoring import pool
 from hint_grpo.scoring.answer_tags import extract_answer
 from hint_grpo.scoring.choices import letters_given, yes_or_no
 from hint_grpo.scoring.expressions import NO_SYMBOLS, Value
-from hint_grpo.scoring.formulas import RELATION, possible_equalities, stated_formula, symbols_of
 from hint_grpo.scoring.markup import plain_markup
-from hint_grpo.scoring.option_letters import gold_letter
 from hint_grpo.scoring.pool import count
-from hint_grpo.scoring.several_values import SeveralValues, paired_values, read_several_values
+from hint_grpo.scoring.several_values import (
+    RELATION,
+    SeveralValues,
+    paired_values,
+    possible_equalities,
+    read_several_values,
+    stated_formula,
+    symbols_of,
+)
 from hint_grpo.scoring.single_value import MAX_CHARACTERS, Link, Reading, decimals, read_single_value, rounds_to
-from hint_grpo.scoring.units import conversion_factor
+from hint_grpo.scoring.vocabulary import conversion_factor, gold_letter
 
 PROTOCOLS = ("strict", "paper", "released", "released_evaluation")
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from hint_grpo.scoring.markup import plain_markup
-from hint_grpo.scoring.option_letters import CLOSE, LEAD, OPEN
+from hint_grpo.scoring.vocabulary import CLOSE, LEAD, OPEN
 
 # ----------------------------------------------------------------------------------------------------
 # Patterns for the text before and after a letter; the comment gives an example, with the letter as B

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hint_grpo.scoring.units import Unit, match_unit
-from hint_grpo.scoring.wording import BOUND_BEFORE, CANDIDATE_WORD, CHANGING_WORD
+from hint_grpo.scoring.vocabulary import BOUND_BEFORE, CANDIDATE_WORD, CHANGING_WORD, Unit, match_unit
 
 NO_SYMBOLS: frozenset[str] = frozenset()
 

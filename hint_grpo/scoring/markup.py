@@ -12,8 +12,7 @@ import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 
-from hint_grpo.scoring.units import match_unit
-from hint_grpo.scoring.wording import BOUND_BEFORE, CHANGING_WORD
+from hint_grpo.scoring.vocabulary import BOUND_BEFORE, CHANGING_WORD, match_unit
 
 # Parts of the patterns below
 _GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # in braces, with two more levels of braces inside

@@ -11,10 +11,17 @@ import re
 from math import factorial
 
 from hint_grpo.scoring.expressions import evaluate
-from hint_grpo.scoring.number_words import with_digits
-from hint_grpo.scoring.option_letters import CLOSE, OPEN, UNLISTED
-from hint_grpo.scoring.units import match_unit
-from hint_grpo.scoring.wording import CANDIDATE_WORD, CHANGING_WORD, EXPLAINS, OR_EQUAL
+from hint_grpo.scoring.vocabulary import (
+    CANDIDATE_WORD,
+    CHANGING_WORD,
+    CLOSE,
+    EXPLAINS,
+    OPEN,
+    OR_EQUAL,
+    UNLISTED,
+    match_unit,
+    with_digits,
+)
 
 # ----------------------------------------------------------------------------------------------------
 # Labels and hedges

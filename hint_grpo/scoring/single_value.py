@@ -17,8 +17,7 @@ from functools import lru_cache
 from hint_grpo.scoring.expressions import NO_SYMBOLS, Unreadable, Value, parse_value
 from hint_grpo.scoring.markup import plain_markup
 from hint_grpo.scoring.remarks import without_labels_and_remarks
-from hint_grpo.scoring.units import match_unit
-from hint_grpo.scoring.wording import (
+from hint_grpo.scoring.vocabulary import (
     BOUND_AFTER,
     CLAUSE_BREAK,
     CONCLUSION,
@@ -26,6 +25,7 @@ from hint_grpo.scoring.wording import (
     EXPLAINS,
     EXPLAINS_WEAKLY,
     TOTAL,
+    match_unit,
 )
 
 # Longer than any answer: the longest of 754 real ones has some fifty characters. It also limits the time spent here.

@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hint_grpo.data.llava_cot import GEOMETRY_PREFIXES
-from hint_grpo.data.steps import split_steps
+from hint_grpo.data.llava_cot import GEOMETRY_PREFIXES, split_steps
 from hint_grpo.toy.tasks import COLOURS, Grid, Task, count_rows
 
 Record = dict[str, Any]

@@ -11,8 +11,7 @@ config          the configuration: ScriptArguments and HintGRPOConfig, one field
 main            the command: its stages in order, as train_model.py and hint-grpo-train run them
 run             the stages, from the processor and the data to the last weights
 trainer         HintGRPOTrainer: TRL's GRPOTrainer with hinted rollouts
-batch           RolloutBatch: what is known about one batch, from sampling to the ledger
-trl_interface   the private interface of TRL's trainer that `trainer` relies on
+batch           RolloutBatch: one batch as a value, from sampling to the ledger; TRL's private interface that is relied on
 ledger          the hint ledger, one record per prompt and step, and the metrics computed from it
 monitoring      stage times, the watchdog, checks that stop a broken run, stopping on a signal
 callbacks       what happens around the steps: clean start, log, progress bar

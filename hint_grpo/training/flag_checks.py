@@ -16,8 +16,8 @@ from typing import Any
 
 from hint_grpo import hub
 from hint_grpo.machine.errors import UserError, did_you_mean
+from hint_grpo.machine.files import check_output
 from hint_grpo.machine.hardware import check_gpus, count_gpus, under_torchrun
-from hint_grpo.machine.output_folder import check_output
 from hint_grpo.rollout.placement import Placement, placement_of
 from hint_grpo.scoring.rewards import REWARD_NAMES
 from hint_grpo.training.flag_values import HALF_PRECISIONS, OPTIMIZER_PACKAGES, TRACKERS, as_words, check_unused

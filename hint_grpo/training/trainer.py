@@ -48,11 +48,10 @@ from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, length_limit
 from hint_grpo.rollout.server_process import ServerProcess
 from hint_grpo.rollout.types import Group, RolloutBackend, Sampled, Turn
 from hint_grpo.training import ledger, model_card
-from hint_grpo.training.batch import RolloutBatch
+from hint_grpo.training.batch import MODEL_INPUTS, Generated, RolloutBatch, with_texts
 from hint_grpo.training.config import HintGRPOConfig
 from hint_grpo.training.monitoring import Health, Stages, warn
 from hint_grpo.training.resumable import ResumableTrainer
-from hint_grpo.training.trl_interface import MODEL_INPUTS, Generated, with_texts
 
 
 class HintGRPOTrainer(ResumableTrainer):

@@ -11,10 +11,9 @@ from PIL import Image
 from hint_grpo.data.answers import conclusion_value, has_number
 from hint_grpo.data.fill_in import option_letter, split_options
 from hint_grpo.data.images import MIN_SIDE, open_image
-from hint_grpo.data.llava_cot import reasoning_and_conclusion
+from hint_grpo.data.llava_cot import reasoning_and_conclusion, split_steps
 from hint_grpo.data.paths import BadImage
 from hint_grpo.data.questions import read_questions
-from hint_grpo.data.steps import split_steps
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 NOT_USABLE = {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hint_grpo.data.steps import split_steps
+from hint_grpo.data.llava_cot import split_steps
 from hint_grpo.hints import hint_at_level
 
 CASES = {

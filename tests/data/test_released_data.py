@@ -7,10 +7,8 @@ import pytest
 
 from hint_grpo.data.dataset import RESPLIT_FILE, load_training_data
 from hint_grpo.data.jsonl import Occurrences
-from hint_grpo.data.llava_cot import released_fill_in, released_steps
-from hint_grpo.data.report import DataReport
-from hint_grpo.data.samples import Filter, Refused
-from hint_grpo.data.steps import split_steps
+from hint_grpo.data.llava_cot import released_fill_in, released_steps, split_steps
+from hint_grpo.data.samples import DataReport, Filter, Refused
 from hint_grpo.hints import HintPolicy
 from hint_grpo.machine.errors import UserError
 

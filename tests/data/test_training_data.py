@@ -13,8 +13,7 @@ from PIL import Image
 
 from hint_grpo.data import dataset as dataset_module
 from hint_grpo.data.dataset import load_training_data
-from hint_grpo.data.report import DataReport
-from hint_grpo.data.samples import Filter
+from hint_grpo.data.samples import DataReport, Filter
 from hint_grpo.hints import HintPolicy
 from hint_grpo.machine.errors import UserError
 

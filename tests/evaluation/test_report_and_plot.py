@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from hint_grpo.evaluation.report import accuracy_line, disagreements, draw_scales, print_report, scoring_trouble, table
-from hint_grpo.evaluation.results import Result, write_results
-from hint_grpo.evaluation.summary import Summary, summarise
+from hint_grpo.evaluation.results import Result, Summary, summarise, write_results
 
 
 def result(id: str, paper: bool, strict: bool, *, answer: str | None = "4", finish: str = "stop") -> Result:

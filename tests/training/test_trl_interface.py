@@ -1,4 +1,6 @@
-"""The installed TRL against what hint_grpo.training.trl_interface writes down of it."""
+"""The installed TRL against what hint_grpo.training.batch writes down of it."""
+
+import hint_grpo.machine.stack  # noqa: F401
 
 import ast
 import importlib.metadata
@@ -8,20 +10,20 @@ import textwrap
 import pytest
 from trl import GRPOTrainer
 
-from hint_grpo.training import trl_interface
+from hint_grpo.training import batch
 from hint_grpo.training.resumable import ResumableTrainer
 from hint_grpo.training.trainer import HintGRPOTrainer
 
 
 def test_the_installed_version_is_the_one_written_down(repository):
-    assert importlib.metadata.version("trl") == trl_interface.TRL_VERSION
-    assert f"trl=={trl_interface.TRL_VERSION}\n" in (repository / "requirements-common.txt").read_text()
+    assert importlib.metadata.version("trl") == batch.TRL_VERSION
+    assert f"trl=={batch.TRL_VERSION}\n" in (repository / "requirements-common.txt").read_text()
 
 
-@pytest.mark.parametrize("name", trl_interface.PRIVATE_METHODS)
+@pytest.mark.parametrize("name", batch.PRIVATE_METHODS)
 def test_private_methods_have_the_parameters_written_down(name):
     parameters = tuple(inspect.signature(inspect.unwrap(getattr(GRPOTrainer, name))).parameters)
-    assert parameters == trl_interface.PRIVATE_METHODS[name]
+    assert parameters == batch.PRIVATE_METHODS[name]
 
 
 def test_every_private_method_of_trl_that_is_overridden_is_written_down():
@@ -31,7 +33,7 @@ def test_every_private_method_of_trl_that_is_overridden_is_written_down():
     }
     overridden -= {"_tag_names"}  # class data, not a method
     with_signature_read_from_trl = {"_get_per_token_logps_and_entropies"}
-    assert overridden - with_signature_read_from_trl <= trl_interface.PRIVATE_METHODS.keys()
+    assert overridden - with_signature_read_from_trl <= batch.PRIVATE_METHODS.keys()
 
 
 def returned_names(function):
@@ -42,11 +44,11 @@ def returned_names(function):
 
 
 def test_generate_returns_the_tuple_written_down():
-    assert returned_names(GRPOTrainer._generate) == trl_interface.Generated._fields
+    assert returned_names(GRPOTrainer._generate) == batch.Generated._fields
 
 
 def test_only_the_texts_are_replaced():
     given = ([[1]], [[2, 3]], [[0, 1]], ["old"], None, {"a": 1}, None, [])
-    result = trl_interface.with_texts(given, ["new"])
+    result = batch.with_texts(given, ["new"])
     assert result.completions == [[{"role": "assistant", "content": "new"}]]
     assert result._replace(completions=["old"]) == given

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from hint_grpo.data.jsonl import BadRecord
 from hint_grpo.data.questions import Judging
 from hint_grpo.prompts import ASK_LETTER, ASK_YES_NO, OPTIONS
-from hint_grpo.scoring.option_letters import LETTERS, is_option, texts_by_letter
+from hint_grpo.scoring.vocabulary import LETTERS, is_option, texts_by_letter
 
 _OPTION_LIST = re.compile(r"\b(?:options|choices)\s*:", re.IGNORECASE)
 _IMAGE_MARK = re.compile(r"\s*<image1>")
