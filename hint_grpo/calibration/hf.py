@@ -29,8 +29,7 @@ from transformers import (
 
 from hint_grpo.calibration.decoder import Completion, DecodeRequest
 from hint_grpo.calibration.formula import calibrated
-from hint_grpo.calibration.prompting import EncodedQuestion, QuestionEncoder
-from hint_grpo.calibration.rules import GreedyRules
+from hint_grpo.calibration.prompting import EncodedQuestion, GreedyRules, QuestionEncoder
 from hint_grpo.families import PER_TOKEN, EncodedPicture
 
 PICTURE_CACHE_BYTES = 2 << 30

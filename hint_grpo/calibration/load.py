@@ -12,8 +12,7 @@ from safetensors import SafetensorError
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor, GenerationConfig
 
 from hint_grpo.calibration.decoder import PICTURE_PROCESSING, Decoder, choose_backend, choose_dtype_name
-from hint_grpo.calibration.prompting import QuestionEncoder
-from hint_grpo.calibration.rules import GreedyRules, read_rules
+from hint_grpo.calibration.prompting import GreedyRules, QuestionEncoder, read_rules
 from hint_grpo.families import family_of
 from hint_grpo.hub import SAFETENSORS, check_model_files
 from hint_grpo.machine.errors import UserError

@@ -27,9 +27,8 @@ from vllm.sampling_params import RequestOutputKind
 
 from hint_grpo.calibration.admission import Admission, Capacity, Demand, Lockstep, demand
 from hint_grpo.calibration.decoder import Completion, DecodeRequest
-from hint_grpo.calibration.prompting import EncodedQuestion, QuestionEncoder
+from hint_grpo.calibration.prompting import EncodedQuestion, GreedyRules, QuestionEncoder
 from hint_grpo.calibration.rows import Branch
-from hint_grpo.calibration.rules import GreedyRules
 from hint_grpo.calibration.vllm_engine import capacity_of
 from hint_grpo.machine.errors import UserError
 

@@ -11,9 +11,8 @@ import torch
 from vllm import EngineArgs, LLMEngine
 
 from hint_grpo.calibration.admission import Capacity
-from hint_grpo.calibration.prompting import QuestionEncoder
+from hint_grpo.calibration.prompting import GreedyRules, QuestionEncoder
 from hint_grpo.calibration.rows import CONFIG_KEY
-from hint_grpo.calibration.rules import GreedyRules
 from hint_grpo.machine.errors import UserError
 
 MAX_QUESTION_TOKENS = 4096

@@ -13,8 +13,8 @@ import torch
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 from vllm.v1.sample.logits_processor.interface import BatchUpdate, LogitsProcessor
 
+from hint_grpo.calibration.prompting import GreedyRules
 from hint_grpo.calibration.rows import CONFIG_KEY, Branch, RowPlan, plan_rows, write_logits
-from hint_grpo.calibration.rules import GreedyRules
 
 
 @dataclass(slots=True, eq=False)

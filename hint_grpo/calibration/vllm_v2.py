@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsContext, LogitsProcessor, LogitsProcRequestState
 
+from hint_grpo.calibration.prompting import GreedyRules
 from hint_grpo.calibration.rows import CONFIG_KEY, Branch, RowPlan, plan_rows, write_logits
-from hint_grpo.calibration.rules import GreedyRules
 
 
 class PairedLogitsV2(LogitsProcessor):

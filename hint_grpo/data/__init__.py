@@ -9,7 +9,7 @@
     questions.py             read_questions: files of evaluation questions
     paths.py, images.py, picture_processing.py    paths inside the data folder; opening an image; resizing it
     preflight.py             opens, tokenises and scores everything before a run
-      preflight_report.py, lengths.py     its result; which prompts and hint levels fit
+      preflight_report.py    its result
 
 Nothing here imports torch; only dataset.py and preflight.py import `datasets`.
 """

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hint_grpo.data.jsonl import Occurrences
-from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.samples import histogram
+from hint_grpo.hints import LengthLimits
 
 
 @dataclass

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results
+from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results, mcnemar_exact
 from hint_grpo.machine.errors import UserError
-from hint_grpo.statistics import mcnemar_exact
 
 REPORTED_PROTOCOLS = ("paper", "strict")
 

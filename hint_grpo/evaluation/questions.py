@@ -12,12 +12,12 @@ from pathlib import Path
 
 from hint_grpo.data.images import open_image
 from hint_grpo.data.jsonl import Occurrences
-from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage, ImageRoot
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question, read_questions
 from hint_grpo.evaluation.datasets.registry import ADAPTERS
 from hint_grpo.evaluation.settings import EvaluationSettings
+from hint_grpo.hints import LengthLimits
 from hint_grpo.hub import SAFETENSORS, check_model_files
 from hint_grpo.machine.errors import UserError
 

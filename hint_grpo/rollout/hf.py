@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import pad
 
-from hint_grpo.rollout.types import OnGroup, Sampled, Turn
+from hint_grpo.rollout.escalation import OnGroup, Sampled, Turn
 
 
 class TransformersBackend:

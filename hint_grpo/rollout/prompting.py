@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.paths import BadImage
 from hint_grpo.data.picture_processing import Pictures
 from hint_grpo.families import PER_TOKEN, family_of
-from hint_grpo.hints import HintLevel, HintPolicy
+from hint_grpo.hints import HintLevel, HintPolicy, LengthLimits
 from hint_grpo.machine.errors import UserError
 from hint_grpo.prompts import Message, begun_turn, question_with_hint, training_messages
-from hint_grpo.rollout.escalation import turn_seed
-from hint_grpo.rollout.types import EncodedPrompt, Turn
+from hint_grpo.rollout.escalation import EncodedPrompt, Turn, turn_seed
 
 # `<think>` and a reasoning shorter than 512 tokens (the data filter's limit), and some room for tokens at the joints.
 MAX_BEGUN_TOKENS = 544

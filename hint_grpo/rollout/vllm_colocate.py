@@ -25,7 +25,7 @@ from vllm import LLM, SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 from hint_grpo.machine.processes import free_port
-from hint_grpo.rollout.types import OnGroup, Sampled, Turn
+from hint_grpo.rollout.escalation import OnGroup, Sampled, Turn
 from hint_grpo.rollout.vllm_common import forget_prefixes, repack_tied_head, sampling_settings
 
 SCORING_STEPS = 2  # engine steps after which a group's rewards are used; scoring runs in parallel until then

@@ -34,8 +34,8 @@ from hint_grpo.rollout.access import (
     server_session,
     token_of_the_environment,
 )
+from hint_grpo.rollout.escalation import OnGroup, Sampled, Turn
 from hint_grpo.rollout.server_process import ServerProcess, refused, wait_until_up
-from hint_grpo.rollout.types import OnGroup, Sampled, Turn
 from hint_grpo.rollout.vllm_common import forget_prefixes, sampling_settings
 
 ANSWER_TIMEOUT_S = 3600.0

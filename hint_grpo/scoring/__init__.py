@@ -9,10 +9,10 @@
 The path of an answer under `strict`; the ground truth is read in the same way, from `markup.py` on:
 
     completion           "... so angle 2 = 65.</think><answer>B. $x = 60 + 5 = 65^\\circ$</answer>"
-      answer_tags.py     the text of the answer                            "B. $x = 60 + 5 = 65^\\circ$"
+      checker.py         the text of the answer                            "B. $x = 60 + 5 = 65^\\circ$"
       markup.py          LaTeX, Markdown and HTML as plain text            "B. x = 60 + 5 = 65°"
-      remarks.py         labels, working and remarks removed               "x = 60 + 5 = 65°"
-      single_value.py    clauses, then the links of "="                    "60 + 5", "65°"
+      single_value.py    labels, working and remarks removed               "x = 60 + 5 = 65°"
+                         clauses, then the links of "="                    "60 + 5", "65°"
       expressions.py     one link as a `Value` with its unit (vocabulary.py)    65, and 65 degrees
       checker.py         equal to the ground truth's value?                plain numbers are compared here,
       pool.py            all else in a worker process                      with limits on time and memory:
@@ -25,8 +25,7 @@ watch for, such as "not", "more than" and "because". The protocols `paper` and `
 whole completion to the worker. `rewards.py` makes TRL reward functions of `score` and `is_well_formatted`.
 """
 
-from hint_grpo.scoring.answer_tags import extract_answer, is_well_formatted
-from hint_grpo.scoring.checker import PROTOCOLS, score
+from hint_grpo.scoring.checker import PROTOCOLS, extract_answer, is_well_formatted, score
 from hint_grpo.scoring.pool import reset_stats, stats
 from hint_grpo.scoring.single_value import can_read
 

@@ -361,3 +361,23 @@ def _atom(tokens: Sequence[str], at: int, depth: int) -> tuple[Fraction, int]:
         below, end = _atom(tokens, end, depth + 1)
         return above / below, end
     raise _NotArithmetic
+
+
+# ----------------------------------------------------------------------------------------------------
+# Rounding
+
+
+MANY_DECIMALS = 500
+
+
+def rounds_to(value: Value, rounded: Value) -> bool | None:
+    """Whether `value` equals `rounded` or rounds to it: 17.32 to 17.3. None if one of them is not a plain number."""
+    if value.number is None or rounded.number is None:
+        return None
+    return abs(value.number - rounded.number) <= Fraction(1, 2 * 10 ** decimals(rounded))
+
+
+def decimals(value: Value) -> int:
+    """The decimals of a number: 2 for 17.32. Very many if it is not written as a plain number: nothing rounds to it."""
+    whole = re.fullmatch(r"-?[0-9]+(?:\.([0-9]+))?", value.parts[0])
+    return len(whole[1] or "") if whole else MANY_DECIMALS

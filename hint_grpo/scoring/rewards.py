@@ -10,8 +10,7 @@ from typing import Any
 from hint_grpo.machine.errors import UserError
 from hint_grpo.prompts import THINK_OPEN
 from hint_grpo.scoring import pool
-from hint_grpo.scoring.answer_tags import is_well_formatted
-from hint_grpo.scoring.checker import check_protocol, has_released_format, score
+from hint_grpo.scoring.checker import check_protocol, has_released_format, is_well_formatted, score
 
 RewardFunction = Callable[..., list[float]]  # one reward, 0.0 or 1.0, per completion
 

@@ -13,12 +13,12 @@ from functools import lru_cache
 
 from hint_grpo.scoring.expressions import NO_SYMBOLS, Unreadable, Value, parse_value
 from hint_grpo.scoring.markup import plain_markup
-from hint_grpo.scoring.remarks import without_labels_and_remarks
 from hint_grpo.scoring.single_value import (
     MAX_CHARACTERS,
     Clause,
     conclusion_then_whole,
     main_clauses,
+    without_labels_and_remarks,
 )
 from hint_grpo.scoring.vocabulary import denies_or_changes, match_unit
 

@@ -192,7 +192,7 @@ def denies_or_changes(text: str) -> bool:
 # ----------------------------------------------------------------------------------------------------
 # Numbers in words as digits: "thirty-five" becomes 35, "two thirds" \frac{2}{3}, "negative six" -6.
 #
-# Used by `remarks.py` on texts without digits. Words that do not form one number are replaced one by one ("five six" becomes
+# Used by `single_value.py` on texts without digits. Words that do not form one number are replaced one by one ("five six" becomes
 # 5 6) or stay ("hundreds").
 
 _SMALL = {
@@ -280,7 +280,7 @@ def _number(words: list[str]) -> int | None:
 #     data/fill_in.py                  the list of options in a training question
 #     data/answers.py                  the letter in a training record's conclusion; an unclear one is refused
 #     scoring/choices.py               the letters that a completion puts forward
-#     scoring/checker.py, remarks.py   a ground truth that is a letter; a letter in front of a value
+#     scoring/checker.py, single_value.py   a ground truth that is a letter; a letter in front of a value
 #     evaluation/datasets/adapter.py   a benchmark's answer column: a letter, an index or an option's text
 #     evaluation/judging.py            the chosen letter against the options of the question
 #

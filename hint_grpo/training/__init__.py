@@ -5,11 +5,10 @@ flag_values     which values each flag accepts, and which flags have no effect h
 flag_checks     checks of flags together, and of the machine, the model's files and the output folder
 flag_help       --help
 presets         --preset, and train_config.yaml, the record of a run's flags
-command_line    flags and YAML file -> checks -> the dataclasses of `config`
+command_line    the command: flags and YAML file -> checks -> the dataclasses of `config` -> the steps of `run`
 config          the configuration: ScriptArguments and HintGRPOConfig, one field per flag
 
-main            the command: its stages in order, as train_model.py and hint-grpo-train run them
-run             the stages, from the processor and the data to the last weights
+run             the steps of the command, from the processor and the data to the last weights
 trainer         HintGRPOTrainer: TRL's GRPOTrainer with hinted rollouts
 batch           RolloutBatch: one batch as a value, from sampling to the ledger; TRL's private interface that is relied on
 ledger          the hint ledger, one record per prompt and step, and the metrics computed from it

@@ -15,8 +15,8 @@ from torch import Tensor
 from trl import GRPOTrainer
 
 from hint_grpo.families import rows_left_out
+from hint_grpo.rollout.escalation import Rollout
 from hint_grpo.rollout.prompting import PreparedPrompt
-from hint_grpo.rollout.types import Rollout
 
 # ----------------------------------------------------------------------------------------------------
 # What this project relies on in TRL's GRPOTrainer beyond its public interface

@@ -1,4 +1,4 @@
-"""The command line of train_model.py: flags and a YAML file (--config) become the dataclasses of `hint_grpo.training.config`.
+"""The training command: flags and a YAML file (--config) become the dataclasses of `hint_grpo.training.config`, and a run starts.
 
     parse  =  read (flags, YAML file)  ->  check (no torch yet)  ->  build (imports torch and TRL)
 
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hint_grpo import hub
-from hint_grpo.machine.errors import UserError, did_you_mean
+from hint_grpo.machine.errors import UserError, did_you_mean, run_main
 from hint_grpo.machine.hardware import count_gpus
 from hint_grpo.training import flag_checks, flag_values
 from hint_grpo.training.flag_help import print_help
+from hint_grpo.training.flag_values import AUTOCAST, needs_float32
 from hint_grpo.training.flags import UNKNOWN, Flag, declared_flags
 from hint_grpo.training.presets import DEFAULT, SECRETS, overridden, preset_values
 
@@ -184,31 +185,6 @@ def build(given: Given) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]"
     return script, config, model
 
 
-# ----------------------------------------------------------------------------------------------------
-# Precision of the trained weights
-#
-# A bfloat16 number has 8 significant bits: an update of 1e-6 to a weight of 0.01 is lost to rounding, so AdamW at the default
-# learning rate leaves almost every bfloat16 weight where it is. DeepSpeed and FSDP keep a float32 copy of the weights; LoRA
-# trains float32 adapters. Without any of these, the weights themselves are kept in float32, and autocast computes in the
-# precision that --torch_dtype names.
-
-# The precisions that autocast computes in, and the flag that switches each of them on.
-AUTOCAST = {"bfloat16": "bf16", "float16": "fp16"}
-
-
-def needs_float32(dtype: str | None, values: Mapping[str, Any]) -> bool:
-    """Whether weights of --torch_dtype `dtype` must be kept in float32 because nothing else keeps a float32 copy."""
-    return dtype in AUTOCAST and not _has_float32_copy(values)
-
-
-def _has_float32_copy(values: Mapping[str, Any]) -> bool:
-    """Whether DeepSpeed, FSDP or LoRA keeps float32 weights. accelerate's launcher sets the first two by its environment."""
-    launched = any(
-        os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("true", "1") for name in ("DEEPSPEED", "FSDP")
-    )
-    return bool(launched or values["deepspeed"] or values["fsdp"] or values["use_peft"])
-
-
 def _dtype(values: Mapping[str, Any]) -> str:
     """The precision of --torch_dtype or --dtype; for `auto`, that of the checkpoint."""
     dtype = values["torch_dtype"] or values["dtype"] or "auto"
@@ -289,3 +265,44 @@ def _json(flag: Flag, word: str) -> str:
     if not isinstance(content, dict):
         raise argparse.ArgumentTypeError(f"""{word!r} is not a JSON object, such as '{{"key": 1}}'""")
     return word
+
+
+# ----------------------------------------------------------------------------------------------------
+# The command: a run's steps in order (they are in `run.py`)
+
+
+def main() -> int:
+    """Runs the command line in sys.argv and returns the exit code. Raises UserError for a mistake of the user's."""
+    script, training, model = parse()
+
+    # Imported only now: --help and a wrong flag must answer at once, and this loads torch, TRL and vLLM.
+    from hint_grpo.training import run
+
+    processor = run.load_processor(model, training)
+    dataset, report = run.load_data(script, training, processor)
+    if script.check_data:
+        exit_code, dataset = run.check_data(training, model, dataset, report, processor)
+        if not script.skip_bad:
+            return exit_code
+    with run.only_run(training):
+        resume = run.checkpoint(training, dataset)
+        if resume and run.finish_with(resume, training):
+            return 0
+        with run.rollout_server(training, model) as server:
+            trainer = run.make_trainer(script, training, model, dataset, processor, server)
+            run.describe(trainer, report)
+            run.save_config(trainer)
+            stopped = run.train(trainer, resume)
+            if stopped is not None:
+                return stopped
+            run.finish(trainer)
+    return 0
+
+
+def command() -> None:
+    """Runs `main` and exits: 0, 2 after a user's mistake (one line on stderr), 130 after Ctrl-C, or the code of a stopped run."""
+    run_main(main)
+
+
+if __name__ == "__main__":
+    command()

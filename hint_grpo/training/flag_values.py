@@ -4,6 +4,7 @@ Tables and the checks of one flag alone; `flag_checks` has those of several flag
 """
 
 import math
+import os
 from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
@@ -277,3 +278,28 @@ def as_words(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Precision of the trained weights
+#
+# A bfloat16 number has 8 significant bits: an update of 1e-6 to a weight of 0.01 is lost to rounding, so AdamW at the default
+# learning rate leaves almost every bfloat16 weight where it is. DeepSpeed and FSDP keep a float32 copy of the weights; LoRA
+# trains float32 adapters. Without any of these, the weights themselves are kept in float32, and autocast computes in the
+# precision that --torch_dtype names.
+
+# The precisions that autocast computes in, and the flag that switches each of them on.
+AUTOCAST = {"bfloat16": "bf16", "float16": "fp16"}
+
+
+def needs_float32(dtype: str | None, values: Mapping[str, Any]) -> bool:
+    """Whether weights of --torch_dtype `dtype` must be kept in float32 because nothing else keeps a float32 copy."""
+    return dtype in AUTOCAST and not _has_float32_copy(values)
+
+
+def _has_float32_copy(values: Mapping[str, Any]) -> bool:
+    """Whether DeepSpeed, FSDP or LoRA keeps float32 weights. accelerate's launcher sets the first two by its environment."""
+    launched = any(
+        os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("true", "1") for name in ("DEEPSPEED", "FSDP")
+    )
+    return bool(launched or values["deepspeed"] or values["fsdp"] or values["use_peft"])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hint_grpo.machine.files import replace_file
-from hint_grpo.rollout.types import Rollout
+from hint_grpo.rollout.escalation import Rollout
 
 Record = dict[str, Any]
 FILE_NAME = "hint_ledger.jsonl"

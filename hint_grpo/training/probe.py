@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hint_grpo.evaluation.results import wilson_interval
 from hint_grpo.hints import num_hint_steps
 from hint_grpo.machine.errors import UserError, run_main
-from hint_grpo.statistics import wilson_interval
 from hint_grpo.training.command_line import parse
 
 LEVELS = (1, 2, 3, 4)

@@ -29,8 +29,8 @@ from hint_grpo.scoring.rewards import make_reward
 from hint_grpo.training import ledger
 from hint_grpo.training.callbacks import CleanStart, LogFile, ProgressBar, SignalCheck, StageTimes, Watched
 from hint_grpo.training.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
-from hint_grpo.training.command_line import needs_float32
 from hint_grpo.training.config import HintGRPOConfig, ScriptArguments
+from hint_grpo.training.flag_values import needs_float32
 from hint_grpo.training.flags import declared_flags
 from hint_grpo.training.monitoring import StopOnSignal
 from hint_grpo.training.plots import plot_utilization

@@ -42,11 +42,19 @@ from trl.extras.profiling import profiling_context
 from hint_grpo.families import WithRows, vision_token_ids
 from hint_grpo.machine.errors import UserError
 from hint_grpo.prompts import Message, last_text
-from hint_grpo.rollout.escalation import GroupScorer, LevelRule, RewardFunction, roll_out
+from hint_grpo.rollout.escalation import (
+    Group,
+    GroupScorer,
+    LevelRule,
+    RewardFunction,
+    RolloutBackend,
+    Sampled,
+    Turn,
+    roll_out,
+)
 from hint_grpo.rollout.hf import TransformersBackend
 from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, length_limits, prepare_prompt
 from hint_grpo.rollout.server_process import ServerProcess
-from hint_grpo.rollout.types import Group, RolloutBackend, Sampled, Turn
 from hint_grpo.training import ledger, model_card
 from hint_grpo.training.batch import MODEL_INPUTS, Generated, RolloutBatch, with_texts
 from hint_grpo.training.config import HintGRPOConfig

@@ -5,7 +5,7 @@ import hint_grpo.machine.stack  # noqa: F401
 import pytest
 from transformers import GenerationConfig
 
-from hint_grpo.calibration.rules import GreedyRules, read_rules
+from hint_grpo.calibration.prompting import GreedyRules, read_rules
 from hint_grpo.machine.errors import UserError
 from hint_grpo.toy.models import load_tokenizer, toy_config
 

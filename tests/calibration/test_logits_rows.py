@@ -15,8 +15,8 @@ from vllm import SamplingParams
 from vllm.v1.sample.logits_processor.interface import BatchUpdate, MoveDirectionality
 
 from hint_grpo.calibration.formula import calibrated, penalised, suppressed
+from hint_grpo.calibration.prompting import GreedyRules
 from hint_grpo.calibration.rows import CONFIG_KEY, Branch, plan_rows
-from hint_grpo.calibration.rules import GreedyRules
 from hint_grpo.calibration.vllm_v1 import PairedLogitsV1
 
 VOCABULARY, SLOTS = 50, 8

@@ -10,11 +10,10 @@ from datasets import Dataset
 from PIL import Image
 
 from hint_grpo.data.images import open_image
-from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.preflight import preflight, preflight_questions, share, without_skipped
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
-from hint_grpo.hints import HintPolicy, hint_at_level
+from hint_grpo.hints import HintPolicy, LengthLimits, hint_at_level
 from hint_grpo.prompts import begun_turn, evaluation_messages, question_with_hint, training_messages
 from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, Unusable
 from hint_grpo.toy.models import toy_processor

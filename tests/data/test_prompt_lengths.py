@@ -9,9 +9,9 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessor
 
 from hint_grpo.data.images import open_image
-from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.preflight import holds_answer
 from hint_grpo.families import family_of
+from hint_grpo.hints import LengthLimits
 from hint_grpo.toy.models import toy_processor
 
 SIZES = [

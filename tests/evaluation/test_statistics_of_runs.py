@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hint_grpo.statistics import mcnemar_exact, wilson_interval
+from hint_grpo.evaluation.results import mcnemar_exact, wilson_interval
 
 
 def test_wilson_of_eight_in_ten() -> None:

@@ -6,10 +6,9 @@ import pytest
 from tiny_models import IMAGE_TOKEN, MLLAMA_LATER_TEMPLATE, tiny_processor
 
 from hint_grpo.data.images import open_image
-from hint_grpo.data.lengths import LengthLimits
 from hint_grpo.data.preflight import preflight
 from hint_grpo.families import Family, Mllama, family_of
-from hint_grpo.hints import HintPolicy
+from hint_grpo.hints import HintPolicy, LengthLimits
 from hint_grpo.prompts import TRAINING_SYSTEM, begun_turn, training_messages
 from hint_grpo.rollout.prompting import PromptEncoder
 

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from hint_grpo.hints import HintLevel
-from hint_grpo.rollout.escalation import LevelRule, roll_out, turn_seed
-from hint_grpo.rollout.types import EncodedPrompt, Group, Sampled, Turn
+from hint_grpo.rollout.escalation import EncodedPrompt, Group, LevelRule, Sampled, Turn, roll_out, turn_seed
 
 PROMPT = EncodedPrompt(messages=[], ids=[1], short_ids=[1], image=None, image_inputs={}, sampler_image=None)
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from hint_grpo.training import run as run
-from hint_grpo.training.command_line import needs_float32, parse
+from hint_grpo.training.command_line import parse
+from hint_grpo.training.flag_values import needs_float32
 
 NEITHER = {"deepspeed": None, "fsdp": None, "use_peft": False}
 

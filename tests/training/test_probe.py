@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from hint_grpo.evaluation.results import wilson_interval
 from hint_grpo.hints import num_hint_steps
 from hint_grpo.machine.errors import UserError
-from hint_grpo.statistics import wilson_interval
 from hint_grpo.training import probe
 from hint_grpo.training.probe import ProbedGroup, ProbedPrompt, at_ratio, needed_steps, predict, tried_groups
 
