@@ -1,4 +1,4 @@
-"""The measurements behind every speed and memory figure in the README. Each script prints its table; results/ keeps them.
+"""The measurements behind the speed and memory figures in docs/performance.md. Each script prints its table; results/ keeps them.
 
 calibrated_decoding   tokens per second of calibrated decoding, in five ways
 train_step            time and memory of a training step, against plain TRL and the original code's schedule

@@ -5,8 +5,8 @@ The contract with the evaluation
     load         from a model's folder to a Decoder
 The method, shared by both backends
     formula      c + s * (c - t), repetition penalty, suppressed tokens
-    rules        the checkpoint's rules for greedy decoding: end tokens, penalty, suppressed tokens
-    prompting    a request's one or two prompts as token ids, and their lengths
+    prompting    a request's one or two prompts as token ids; the checkpoint's rules for greedy decoding: end tokens, penalty,
+                 suppressed tokens
 transformers
     hf           the reference: doubled batches, pictures encoded once
 vLLM

@@ -5,7 +5,7 @@
     "The angle is 65 degrees."  65 degrees          "995 = 1000"         nothing: a wrong chain of equalities
     "3:5"                       three fifths        "5 (2 red, 3 blue)"  5
 
-The steps, from the outside in: markup (markup.py), labels and remarks (remarks.py), clauses, chains of equalities, ratios,
+The steps, from the outside in: markup (markup.py), labels and remarks, clauses, chains of equalities, ratios,
 and `expressions.parse_value` for what is left.
 """
 
