@@ -1,4 +1,4 @@
-"""Adaptive hints (paper section 3.2): how many reasoning steps each level gives, and which level is trained on; which levels fit.
+"""Adaptive hints (paper section 3.2): how many reasoning steps each level gives, which levels fit, and which one is trained on.
 
 Pure functions without torch. data/llava_cot.py cuts a reasoning into steps; the levels built here are prompted by
 rollout/prompting.py and escalated one after the other by rollout/escalation.py.

@@ -1,7 +1,7 @@
-"""PyTorch's lock on a C++ extension that is being built, held by the kernel, so that it ends with its process.
+"""A kernel lock on PyTorch's lock file for building C++ extensions, so that a killed process releases it.
 
-DeepSpeed builds its operators when a run begins, through torch.utils.cpp_extension, which locks by the existence of a file.
-A process that is killed in that moment leaves the file, and every later run on the machine would wait for it without a word.
+DeepSpeed builds its operators when a run begins, through torch.utils.cpp_extension, which treats the existence of a
+file as the lock. A process killed at that moment leaves the file behind, and every later run on the machine would hang silently.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from hint_grpo.machine.errors import UserError
 
 
 class KernelBaton(FileBaton):
-    """Same file, same methods; whether it is held is the kernel's word. A file that nobody holds is taken over."""
+    """Same file and methods as PyTorch's, but the kernel knows whether it is held: a leftover file does not block."""
 
     file: int  # descriptor of the lock file while this process holds it or waits for it
 
     def try_acquire(self) -> bool:
-        """True where this process is to build; else `wait`, then use what was built. UserError where locks do not work."""
+        """True if this process must build; else call `wait`, then use what was built. UserError if locks do not work."""
         while True:
             self.file = os.open(self.lock_file_path, os.O_CREAT | os.O_RDWR, 0o644)
             try:
@@ -35,19 +35,19 @@ class KernelBaton(FileBaton):
                 ) from error
             if os.fstat(self.file).st_nlink:
                 return True
-            os.close(self.file)  # its holder has just removed the file: the next one has a new file
+            os.close(self.file)  # the holder has just removed this file: try again with a new one
 
     def wait(self) -> None:
-        """Until the holder has released it, or is gone."""
+        """Waits until the holder has released it or has ended."""
         fcntl.flock(self.file, fcntl.LOCK_SH)
         os.close(self.file)
 
     def release(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.remove(self.lock_file_path)  # for processes that go by the file's existence
+            os.remove(self.lock_file_path)  # for processes that only check whether the file exists
         os.close(self.file)
 
 
 def install() -> None:
-    """For every extension that this process loads from now on."""
+    """Uses this lock for every extension that this process loads from now on."""
     cpp_extension.FileBaton = KernelBaton  # type: ignore[misc]

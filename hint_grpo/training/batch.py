@@ -1,4 +1,4 @@
-"""RolloutBatch: one batch of rollouts as a value, from sampling to the ledger; and what TRL is given of it.
+"""RolloutBatch: one batch of rollouts as a value, from sampling to the ledger; and the part of it that TRL gets.
 
 Also in this module, because it is the other side of the same interface: what this project relies on inside TRL.
 """
@@ -66,8 +66,8 @@ def with_texts(generated: Sequence[Any], texts: Sequence[str]) -> Generated:
 class RolloutBatch:
     """One rank's batch. Letters: B prompts, H levels, G completions, F reward functions.
 
-    `prompts` (B) hold the rows used and their turns, `rollouts` (B) every group sampled for them and the one chosen. All that
-    TRL is given is made of the chosen groups: B * G rows, the G completions of a prompt next to each other.
+    `prompts` (B) hold the rows used and their turns, `rollouts` (B) every group sampled for them and the one chosen. TRL gets
+    the chosen groups only: B * G rows, the G completions of a prompt next to each other.
     """
 
     step: int
@@ -111,8 +111,8 @@ class RolloutBatch:
     def trl_completions(self, *, with_logps: bool) -> dict[str, Any]:
         """What TRL's `rollout_func` returns: lists of B * G rows.
 
-        The begun turn stands first in the completion, and `env_mask` 0 keeps it out of the loss, the KL term and the rewards.
-        Without `with_logps`, `logprobs` is None: TRL then takes the policy for the sampler.
+        The completion starts with the begun turn, and `env_mask` 0 keeps it out of the loss, the KL term and the rewards.
+        Without `with_logps`, `logprobs` is None: TRL then assumes that the policy was the sampler.
         """
         prompt_ids, completion_ids, logps, env_mask = [], [], [], []
         for group in (rollout.group for rollout in self.rollouts):
