@@ -24,7 +24,7 @@ fi
 # 2. The stack: STACK if it is set, otherwise by the driver.
 stack=${STACK:-}
 case $stack in
-    cuda | cpu) why="as STACK=$stack says" ;;
+    cuda | cpu) why="STACK=$stack is set" ;;
     "")
         [ "$driver" = unusable ] &&
             fail "nvidia-smi is installed but cannot use a GPU; repair the driver (R$oldest_driver or newer), or use: make STACK=cpu (or cuda)"

@@ -112,7 +112,7 @@ def _from_file(settings: EvaluationSettings) -> _Read:
     found = read_questions(settings.prompt_path, settings.data_path, look_for_images=False, limit=settings.limit)
     if found.duplicates.count:
         print(
-            f"{settings.questions_name}: {found.duplicates.count} repeated ids, renamed and asked all the same, first "
+            f"{settings.questions_name}: {found.duplicates.count} repeated ids, renamed and still asked, first "
             f"{found.duplicates.first[0]}",
             file=sys.stderr,
         )

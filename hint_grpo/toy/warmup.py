@@ -276,7 +276,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m hint_grpo.toy.warmup", description=__doc__.partition("\n")[0])
     parser.add_argument("--family", choices=models.FAMILIES, action="append", help="default: both")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--vocabulary", action="store_true", help="first learn the vocabulary anew")
+    parser.add_argument("--vocabulary", action="store_true", help="first learn the vocabulary again")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # one order of sums, so the same weights every time; hardly slower at this size
     if arguments.vocabulary:

@@ -3,7 +3,7 @@
 stages     what each process is doing, and how long it takes (`time/STAGE` in the logs)
 watchdog   names the rank and the stage that hang
 health     warns about, or stops, a broken run: unusable rewards, wrong weights in vLLM, steps without a training signal
-stopping   SIGTERM, SIGUSR1 and Ctrl-C end the run after the present step, with a checkpoint
+stopping   SIGTERM, SIGUSR1 and Ctrl-C end the run after the current step, with a checkpoint
 """
 
 import hint_grpo.machine.stack  # noqa: F401
@@ -174,7 +174,7 @@ class Watchdog:
         if self.rank == 0:
             print(describe(hung, heartbeats, now), file=sys.stderr, flush=True)
         if self.rank in [heartbeat.rank for heartbeat in hung]:
-            print(f"watchdog: rank {self.rank} stands here:", file=sys.stderr, flush=True)
+            print(f"watchdog: rank {self.rank} is here:", file=sys.stderr, flush=True)
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
 
     def _read(self, rank: int) -> Heartbeat | None:
@@ -325,7 +325,7 @@ def warn(text: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Stopping: a cluster's warning (SIGTERM or SIGUSR1) and Ctrl-C end the run after the present step, with a checkpoint to resume
+# Stopping: a cluster's warning (SIGTERM or SIGUSR1) and Ctrl-C end the run after the current step, with a checkpoint to resume
 # from
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)

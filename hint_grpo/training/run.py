@@ -106,7 +106,7 @@ def only_run(training: HintGRPOConfig) -> AbstractContextManager[None]:
 
 
 def rollout_server(training: HintGRPOConfig, model: ModelConfig) -> AbstractContextManager[ServerProcess | None]:
-    """The run's own vLLM server, on rank 0 of a run that has one: starts while the trainer loads, shut down with the block.
+    """The run's own vLLM server, on rank 0 of a run that has one; it starts while the trainer loads and ends with the block.
 
     A server that the user runs may still be starting. If it is up and refuses the run's token, the run ends here, before a
     model is loaded.
@@ -179,7 +179,7 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
         print(line)
     if needs_float32(args.rollout_dtype, {**vars(args), "use_peft": is_peft_model(trainer.model)}):
         print(
-            f"precision: weights are kept in float32 and computed with in {args.rollout_dtype} (autocast), because AdamW's "
+            f"precision: weights are stored in float32, the computation runs in {args.rollout_dtype} (autocast), because AdamW's "
             f"updates are too small for {args.rollout_dtype} weights; --deepspeed or --use_peft need less memory"
         )
     gpus = " (one GPU each)" if args.device.type == "cuda" else ""
@@ -238,7 +238,7 @@ def _who_samples(trainer: HintGRPOTrainer) -> str:
 
 
 def checkpoint(training: HintGRPOConfig, dataset: Dataset) -> Path | None:
-    """--resume_from_checkpoint: the checkpoint to resume from, None to start anew. UserError if it belongs to another run."""
+    """--resume_from_checkpoint: the checkpoint to resume from; None: start at step 0. UserError if it belongs to another run."""
     folder = checkpoint_to_resume(training.resume_from_checkpoint, Path(training.output_dir))
     if folder is not None:
         identity = RunIdentity.of(dataset, training)

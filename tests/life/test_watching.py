@@ -85,7 +85,7 @@ def test_watchdogs_of_two_ranks_name_the_one_that_hangs(tmp_path, capfd):
     for part in (*threads, *dogs):
         part.start()
     said, deadline = "", time.monotonic() + 15
-    while "stands here" not in said and time.monotonic() < deadline:
+    while "is here:" not in said and time.monotonic() < deadline:
         time.sleep(0.05)
         said += capfd.readouterr().err
     release.set()
@@ -95,9 +95,9 @@ def test_watchdogs_of_two_ranks_name_the_one_that_hangs(tmp_path, capfd):
         dog.stop()
     assert "watchdog: no progress: rank 1 in stage 'generate'" in said
     assert "waiting for it: rank 0" in said
-    assert "rank 1 stands here" in said
+    assert "rank 1 is here:" in said
     assert "release.wait" in said or "wait" in said  # its stack
-    assert "rank 0 stands here" not in said
+    assert "rank 0 is here:" not in said
     assert not (tmp_path / ".stages").exists()
 
 

@@ -207,7 +207,9 @@ def write_picture(cell: Any, folder: Path) -> Path:
     """
     content = cell.get("bytes")
     if content is None:
-        raise BadImage("the data set names a picture file but does not hold it; get a copy with the pictures inside")
+        raise BadImage(
+            "the data set names a picture file but does not contain it; get a copy that includes the pictures"
+        )
     suffix = Path(cell.get("path") or "").suffix.lower()
     suffix = suffix if re.fullmatch(r"\.[a-z0-9]{1,5}", suffix) else ".img"
     file = folder / f"{hashlib.sha256(content).hexdigest()[:24]}{suffix}"
