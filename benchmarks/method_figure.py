@@ -56,7 +56,7 @@ CURVES = (("#0b5fa5", "-"), ("#c4571b", "--"))
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the model wrote behind the hint, its reasoning alone, the answer in its last <answer>, and the verdict."""
+    """What the model wrote after the hint, its reasoning alone, the answer in its last <answer>, and the verdict."""
 
     reasoning: str
     answer: str

@@ -335,7 +335,7 @@ def _as_string(messages: list[Message]) -> list[Message]:
 
 
 def _within_the_question(messages: list[Message]) -> list[Message]:
-    """The system message becomes the first line of the question, behind the picture."""
+    """The system message becomes the first line of the question, after the picture."""
     if messages[0]["role"] != "system":
         return messages
     system, user, *rest = messages

@@ -5,7 +5,7 @@ processor writes the calibrated logits into both rows (hint_grpo.calibration.row
 token in both. At scale 0 a question is one request, and costs what plain vLLM costs.
 
 The engine is stepped here, by hand: questions enter by the rule of hint_grpo.calibration.admission, which keeps the two
-requests of a pair in step. Every step is verified all the same: a pair that fell out of step is discarded and decoded
+requests of a pair in step. Every step is verified nevertheless: a pair that fell out of step is discarded and decoded
 again, alone.
 """
 

@@ -204,11 +204,11 @@ BREAKDOWN = re.compile(
     r"[:\uff1a](?=\s)|[,;]?\s*\b(?:namely|including|consisting\s+of|made\s+up\s+of|comprising|of\s+which)\b", re.I
 )
 COUNTED_THING = re.compile(r"\d+\s+[A-Za-z]{3,}")
-# A remark in brackets behind a value: "4 (2 cubes and 2 cylinders)".
+# A remark in brackets after a value: "4 (2 cubes and 2 cylinders)".
 REMARK = re.compile(
     r"(?<=[^\s=(])\s+[(\uff08](?=[^()]*(?<!\\)\b(?!sqrt|sin|cos|tan|cot|log)[a-z]{3,})[^()\uff08\uff09]*[)\uff09]"
 )
-# An estimate behind an exact value, as a remark in brackets or after a comma.
+# An estimate after an exact value, in brackets or after a comma.
 ROUGHLY_WORD = (
     r"(?:≈|\\approx\b|(?:\b(?:or|which\s+is|that\s+is|i\.e\.),?\s+)?"
     r"\b(?:approximately|about|approx\b\.?|roughly|around|nearly)\b)"

@@ -44,7 +44,7 @@ def fill_in(question: str, answer: str, *, keep_multiple_choice: bool) -> tuple[
 #     -> "... then angle C is ()"   and   {"A": "30°", "B": "45°"}
 #
 # Letters also name points: "AB touches circle A. B lies ..." holds no options. A list of options is a run of markers that
-# begins at A, skips no letter and has a text behind each. The easier a style of marker is to mistake for something else,
+# begins at A, skips no letter and has a text after each. The easier a style of marker is to mistake for something else,
 # the longer the run must be.
 
 LONGEST_INLINE_OPTION = 60
@@ -135,7 +135,7 @@ def _without_leading_request(question: str) -> str:
 
 
 def _run_of_options(text: str, style: MarkerStyle) -> list[re.Match[str]]:
-    """The last run of markers A, B, C, ... with a text behind each; [] if there is none."""
+    """The last run of markers A, B, C, ... with a text after each; [] if there is none."""
     markers = list(style.marker.finditer(text))
     for start in [i for i, marker in enumerate(markers) if marker[1] == "A"][: -MOST_RUNS - 1 : -1]:
         run = [markers[start]]
@@ -179,11 +179,11 @@ LETTER_IN_SENTENCE = re.compile(
 LETTER_IS_RIGHT = re.compile(
     rf"(?:\b(?i:option|choice|answer)\s+|^){LETTER}\s+is\s+(?:the\s+)?(?i:(?:correct|right|best)\b|answer\b)"
 )
-# A second letter behind the first, so that several are named ("A and C", "A, B").
+# A second letter after the first, so that several are named ("A and C", "A, B").
 ANOTHER_LETTER = re.compile(
     rf"\s*(?:[,\uff0c、;]|\band\b|\bor\b|&|和|或)+\s*\**{RAW_OPEN}?{UNLISTED}(?![\w°=])(?!\s*=)"
 )
-# A second option in the text behind a letter ("A. 30°, B. 45°").
+# A second option in the text after a letter ("A. 30°, B. 45°").
 SECOND_OPTION = re.compile(
     rf"(?:[,;\uff0c\uff1b、]|\band\b|\bor\b|&|和|或)\s*{RAW_OPEN}?{UNLISTED}[)\uff09.\uff0e:\uff1a]"
 )

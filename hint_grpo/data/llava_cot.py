@@ -281,7 +281,7 @@ NUMBER = re.compile(r"\d")
 
 
 def released_steps(reasoning: str) -> tuple[str, ...]:
-    """The text behind each "Step k", even in the middle of a sentence; () for a reasoning without such a mark."""
+    """The text after each "Step k", even in the middle of a sentence; () for a reasoning without such a mark."""
     return tuple(piece.strip(" :\n") for piece in STEP_MARK.split(reasoning)[1:])
 
 

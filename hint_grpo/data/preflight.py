@@ -63,7 +63,7 @@ def _training_item(sample: Mapping[str, Any], policy: HintPolicy, injection: str
     plain = training_messages(question)
     levels = []
     for hint in policy.longest_levels(steps):
-        # Answer injection puts the hint at the beginning of the model's turn, query injection behind the question.
+        # Answer injection puts the hint at the beginning of the model's turn, query injection after the question.
         hinted, begun = plain, begun_turn(hint.text)
         if injection == "query":
             begun = begun_turn("")

@@ -3,7 +3,7 @@
     {"image_path": "./Geo170K/images/test/0.png", "question": "...", "ground_truth": "140°"}
     {"image_path": "./images/superCLEVR_new_025000.png", "question": "...", "ground_truth": 4}
 
-Ground truths stay text: 4 is read as "4", since the checkers parse text. The part of image_path behind "Geo170K/" is
+Ground truths stay text: 4 is read as "4", since the checkers parse text. The part of image_path after "Geo170K/" is
 relative to the data folder, as in the published commands. Nothing is left out silently: a question that cannot be asked
 is listed with file:line, and the accuracy covers only the others. Questions of other benchmarks come from
 hint_grpo.evaluation.datasets, as the same `Question`.

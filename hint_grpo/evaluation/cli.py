@@ -1,7 +1,7 @@
 """The evaluation command: flags, the checks that need no model, and `main`, which test_model.py and hint-grpo-eval run.
 
-Light to import, so that `--help` and a wrong flag answer at once. (`python -m hint_grpo.evaluation compare`, in `__main__.py`,
-compares two runs that this command has finished.)
+Light to import, so that `--help` and errors in flags do not wait for torch. (`python -m hint_grpo.evaluation compare`, in
+`__main__.py`, compares two runs that this command has finished.)
 """
 
 import argparse
@@ -232,9 +232,9 @@ def _add_mode_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def main() -> int:
-    """Runs the command line in sys.argv and returns the exit code. Raises UserError for a mistake of the user."""
+    """Runs the command line in sys.argv and returns the exit code. Raises UserError for a user mistake."""
     options = parse()
-    # Modules that load torch are imported below, so that --help and a wrong flag answer at once.
+    # Modules that load torch are imported below, so that --help and errors in flags do not wait for them.
     if options.rescore:
         from hint_grpo.evaluation.rescore import rescore
 

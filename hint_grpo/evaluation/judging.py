@@ -36,7 +36,7 @@ _ANSWER_IS = re.compile(r"^.*\banswer\s*(?:is|:)\s*", re.IGNORECASE)
 
 
 def judge_answer(question: Question, given: Answer, protocol: str = ACCURACY_PROTOCOLS[0]) -> Result:
-    """The result of a decoded answer under both protocols; `protocol` is the one behind `correct_paper`."""
+    """The result of a decoded answer under both protocols; `protocol` is the one used for `correct_paper`."""
     return Result(
         id=question.id,
         image_path=question.image_path,

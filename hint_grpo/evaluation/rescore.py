@@ -26,7 +26,7 @@ def rescore(
 ) -> list[Summary]:
     """Judges every scale folder of `output` again (or those of `scales`) and rewrites it in place; completions do not change.
 
-    `protocol` is the one behind `correct_paper`; None uses the run's. Blind runs come first, so that the last line is not
+    `protocol` is the one used for `correct_paper`; None uses the run's. Blind runs come first, so that the last line is not
     theirs; with `no_image` only they are judged. Raises UserError if there are no results.
     """
     folders = _folders(output, scales, no_image)

@@ -1,7 +1,7 @@
 """The folder of one scale: answers on disk as they arrive, and which of them are still valid when a run starts again.
 
     OUTPUT_DIR/scale-0.8/
-        results.jsonl     one line per answer; appended while the run goes, in question order when it is done
+        results.jsonl     one line per answer; appended during the run, in question order when it is finished
         cache.json        what the answers were made with, and one key per question (`conditions_for`)
         set_aside.jsonl   answers made with something else (other weights, other questions): kept, never mixed in
         summary.json

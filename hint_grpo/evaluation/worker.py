@@ -37,7 +37,7 @@ def main() -> None:
     except UserError as error:
         _send(out, {"user_error": str(error)})
     except BrokenPipeError:
-        os._exit(1)  # the run is gone: there is no one to report to
+        os._exit(1)  # the run has ended, so nothing can be reported
     except Exception as error:  # the boundary of a process: report any error, then end
         if _is_out_of_memory(error):
             _send(out, {"user_error": f"the GPU's memory is full: lower --batch_size or --max_pixels ({error})"})
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _work(inbox: "queue.Queue[Message]", out: TextIO) -> None:
-    """Loads the decoder, then answers jobs for ever."""
+    """Loads the decoder, then answers jobs in an endless loop."""
     loading = inbox.get()
     _bind_cores(loading.pop("cores"))
     # Heavy, and the cores must be bound first: torch and vLLM size their thread pools when they are imported.

@@ -52,7 +52,7 @@ def only_run_in(output: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # Removed before it is released: a process that opened it meanwhile sees that its file is gone, and opens the new one.
+            # Removed before it is released: a process that has opened it sees that the file was removed, and opens the new one.
             (output / LOCK_FILE).unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """Ctrl-C: the first press shuts the run down cleanly, a later press ends the process immediately.
 
 While a model is loaded, that is a KeyboardInterrupt, for which `errors.run_main` prints one line and exits with code 130.
-During training it is a checkpoint after the present step (`hint_grpo.training.monitoring`), set up with `deferred_to`.
+During training it is a checkpoint after the current step (`hint_grpo.training.monitoring`), set up with `deferred_to`.
 
 Under torchrun one key press arrives twice within milliseconds: from the terminal, and from torchrun, which forwards its own.
 Signals within ECHO_S of the first one therefore count as the same press.

@@ -8,7 +8,7 @@ A process killed with SIGKILL cleans up nothing, so it is the child that has to 
   that saves a checkpoint at SIGTERM. The kernel sends the signal when the *thread* that started the command ends, so that
   thread must wait for it.
 
-The guard is a small process between this one and a foreign command with children of its own (a vLLM server):
+The guard is a small process between this one and another program that has child processes (a vLLM server):
 
     python -m hint_grpo.machine.processes PARENT_PID COMMAND...
 
@@ -62,7 +62,7 @@ def guarded(command: Sequence[str]) -> list[str]:
 
 
 def free_port() -> int:
-    """A TCP port on which nobody listens at this moment."""
+    """A TCP port that is free at this moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -75,7 +75,7 @@ def free_port() -> int:
 def main(parent: int, command: list[str]) -> int:
     """Runs `command` until it ends, the parent dies or SIGTERM arrives; returns the command's exit code."""
     signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which shuts this process down cleanly
     process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
     try:
         while process.poll() is None and is_parent(parent):

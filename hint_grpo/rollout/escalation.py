@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 from hint_grpo.hints import HintLevel, chosen_level, has_correct, sum_above_zero
 
 # ----------------------------------------------------------------------------------------------------
-# The types, in the order in which they come about. Letters: B prompts, H levels, G completions, F reward functions.
+# The types, in the order in which they are made. Letters: B prompts, H levels, G completions, F reward functions.
 #
 # EncodedPrompt   a prompt as token ids, with what the image processor made of its picture
 # Turn            a prompt at one hint level: what a backend continues G times

@@ -90,7 +90,7 @@ class TransformersBackend:
         return {key: value.to(device) for key, value in inputs.items()}
 
     def _until_end(self, row: list[int]) -> Sampled:
-        """A row of the batch without the padding behind its end token."""
+        """A row of the batch without the padding after its end token."""
         for position, token in enumerate(row):
             if token in self.config.eos_token_id:
                 return Sampled(row[: position + 1], None, "stop")

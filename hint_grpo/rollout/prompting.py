@@ -134,7 +134,7 @@ class PreparedPrompt:
 def prepare_prompt(
     builder: TurnBuilder, dataset: Sequence[dict[str, Any]], row: dict[str, Any], *, index: int, step: int
 ) -> PreparedPrompt:
-    """Prepares `row`, or the next usable row behind it in the data. Raises Unusable if no row of the data set can be used."""
+    """Prepares `row`, or the next usable row after it in the data. Raises Unusable if no row of the data set can be used."""
     rejected: list[str] = []
     for offset in range(len(dataset)):
         candidate = row if offset == 0 else dataset[(row["row"] + offset) % len(dataset)]

@@ -106,7 +106,7 @@ class ColocatedVLLM(VLLMGeneration):
         self._llm_weights_sleeping = True
 
     def sync_weights(self) -> None:
-        """Loads the policy's present weights into the engine and drops caches computed with the old ones."""
+        """Loads the policy's current weights into the engine and drops caches computed with the old ones."""
         with self.stages("sync"):
             self._sync_weights()
 

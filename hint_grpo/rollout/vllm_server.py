@@ -123,7 +123,7 @@ class ServedVLLM(VLLMGeneration):
             )
 
     def sync_weights(self) -> None:
-        """Sends the policy's present weights to the server; returns, on every rank, when the server samples from them."""
+        """Sends the policy's current weights to the server; returns, on every rank, when the server samples from them."""
         with self.stages("sync"):
             self._sync_weights()
 

@@ -142,7 +142,8 @@ def _number(current: mmap.mmap) -> int:
 
 def _watch_child(child: int, parent_pid: int, current: mmap.mmap) -> str | None:
     """Waits for the child to end: `timeouts` or `crashes` (a counter of `Stats`), or None if the worker must exit too."""
-    seen, since, cpu_before = 0, 0.0, 0.0  # the request in work, its start, and the child's processor time at its start
+    # The request being answered, its start, and the child's processor time at its start.
+    seen, since, cpu_before = 0, 0.0, 0.0
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
         signal.sigtimedwait({signal.SIGCHLD}, _CHECK_S)
         if not is_parent(parent_pid):

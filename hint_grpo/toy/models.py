@@ -6,7 +6,7 @@ vLLM, TRL and DeepSpeed treat both alike. Two limits set the sizes: vLLM's CPU a
 
 The tokenizer is Qwen's class over a small byte-level BPE vocabulary, learned once from the toy's own text. It is shipped
 (`weights/vocabulary.json`) because the shipped weights depend on it; `python -m hint_grpo.toy.warmup --vocabulary` learns it
-anew.
+again.
 """
 
 import hint_grpo.machine.stack  # noqa: F401

@@ -107,7 +107,7 @@ class Task:
     """A picture with a question about it; `solve` writes the reasoning with a given solver."""
 
     kind: str
-    source: Literal["CLEVR_v1.0", "geoqa+"]  # the folder of LLaVA-CoT-100k that such a picture would lie in
+    source: Literal["CLEVR_v1.0", "geoqa+"]  # the folder of LLaVA-CoT-100k that such a picture would be in
     picture: Grid | Fan
     question: str
     needs_picture: bool

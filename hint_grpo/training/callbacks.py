@@ -123,7 +123,7 @@ class AboveBar:
         return len(text)
 
     def close_line(self) -> None:
-        """Writes what has come without an end of line."""
+        """Writes the last line if it has no line end yet."""
         if self._line:
             self._put(self._line + "\n")
             self._line = ""

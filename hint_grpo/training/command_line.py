@@ -3,7 +3,7 @@
     parse  =  read (flags, YAML file)  ->  check (no torch yet)  ->  build (imports torch and TRL)
 
 The flags and their types come from `flags`, the checks from `flag_checks`. Both are light to import, so that --help and a
-mistake in a flag do not wait for torch. Every mistake of the user is a UserError: one line with the fix, before a model loads.
+mistake in a flag do not wait for torch. Every user mistake is a UserError: one line with the fix, before a model loads.
 """
 
 import argparse
@@ -61,7 +61,7 @@ class Given:
 
 
 def parse(arguments: Sequence[str] | None = None) -> "tuple[ScriptArguments, HintGRPOConfig, ModelConfig]":
-    """The configuration of a run, from `arguments` (default: sys.argv). Raises UserError for every mistake of the user."""
+    """The configuration of a run, from `arguments` (default: sys.argv). Raises UserError for every user mistake."""
     given = read(sys.argv[1:] if arguments is None else arguments)
     check(given)
     return build(given)
@@ -272,10 +272,10 @@ def _json(flag: Flag, word: str) -> str:
 
 
 def main() -> int:
-    """Runs the command line in sys.argv and returns the exit code. Raises UserError for a mistake of the user's."""
+    """Runs the command line in sys.argv and returns the exit code. Raises UserError for a user mistake."""
     script, training, model = parse()
 
-    # Imported only now: --help and a wrong flag must answer at once, and this loads torch, TRL and vLLM.
+    # Imported only now: --help and errors in flags must not wait for torch, TRL and vLLM.
     from hint_grpo.training import run
 
     processor = run.load_processor(model, training)

@@ -124,7 +124,7 @@ def _entry(flag: Flag) -> Iterator[str]:
 
 
 def _placeholder(flag: Flag) -> str:
-    """What stands for the value: its choices if they are few, else N, X, JSON or VALUE."""
+    """The placeholder for the value: its choices if they are few, else N, X, JSON or VALUE."""
     allowed = choices().get(flag.name)
     if flag.kind == "bool":
         return "[true|false]"

@@ -64,13 +64,13 @@ class ResumableTrainer(GRPOTrainer):
         return str(checkpoints.unfinished_folder(Path(output_dir))) if self._saving else output_dir
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Writes the checkpoint to a folder aside, which gets its name when every rank has finished writing."""
+        """Writes the checkpoint to a temporary folder, which is renamed when every rank has finished writing."""
         name = checkpoints.checkpoint_name(self.state.global_step)
         folder = checkpoints.unfinished_folder(Path(self.args.output_dir)) / name
         self._saving = True
         super()._save_checkpoint(model, trial)
         self._saving = False
-        # Between two generations: completions of the present one are still to be trained on.
+        # Between two generations: completions of the current one are still to be trained on.
         if self._buffered_inputs is not None and self._step % (self.args.steps_per_generation * self.num_iterations):
             checkpoints.save_rollouts(folder, self.accelerator.process_index, self._buffered_inputs)
         self.accelerator.wait_for_everyone()

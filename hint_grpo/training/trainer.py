@@ -16,8 +16,8 @@ How a step differs from TRL's:
 
 1. levels are sampled lowest first, and only the chosen group reaches TRL, so that the policy and the reference model score one
    group per prompt however many were sampled;
-2. the begun turn stands at the start of the completion with `env_mask` 0: no loss, no KL, no reward, and the prompt stays what
-   the processor made it;
+2. the completion starts with the begun turn, with `env_mask` 0: no loss, no KL, no reward; the prompt stays as the processor
+   made it;
 3. rewards were given when a group was sampled, on what the model itself wrote; here they are only gathered;
 4. vLLM is this project's (`hint_grpo.rollout`: in the process, or a server), set up after TRL's own set-up without it;
 5. checkpoints are atomic and store state that TRL omits (`hint_grpo.training.resumable`);
@@ -148,7 +148,7 @@ class HintGRPOTrainer(ResumableTrainer):
         return scored | self.batch.extra_inputs
 
     def sample(self, rows: list[dict[str, Any]], step: int) -> RolloutBatch:
-        """B rows to B rollouts, by the policy's present weights."""
+        """B rows to B rollouts, by the policy's current weights."""
         prompts = [
             prepare_prompt(self.turn_builder, self.train_dataset, row, index=index, step=step)
             for index, row in enumerate(rows)
@@ -214,7 +214,7 @@ class HintGRPOTrainer(ResumableTrainer):
         with self.stages("update"):  # the rest of a step, without the stages inside it
             return super().training_step(*args, **kwargs)
 
-    # --- what a step leaves behind ---
+    # --- ledger, metrics and log of a step ---
 
     def _record(self, batch: RolloutBatch) -> None:
         """Ledger and metrics of this batch, of all ranks together."""
@@ -254,7 +254,7 @@ class HintGRPOTrainer(ResumableTrainer):
         super().log(logs, start_time)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """TRL calls it with every checkpoint; the card lies in the output folder."""
+        """TRL calls it with every checkpoint; the card is in the output folder."""
         if self.is_world_process_zero():
             facts = model_card.facts_of(
                 self.args,

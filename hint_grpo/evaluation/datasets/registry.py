@@ -68,7 +68,7 @@ MMSTAR = Adapter(
 
 # Published rows: sample_index, problem_version, image, answer (a letter or a value), question_type, query_cot (the
 # benchmark's own prompt), question_for_eval. Convention: question_type is "multi-choice" or "free-form"; with "Vision Only"
-# the question stands in the picture alone; question_for_eval has it in words for every version (its options are read here).
+# the question is in the picture only; question_for_eval has it in words for every version (its options are read here).
 MATHVERSE = Adapter(
     name="mathverse",
     hub_id="AI4Math/MathVerse",
