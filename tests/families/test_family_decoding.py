@@ -90,7 +90,7 @@ def test_a_repetition_penalty_acts_on_every_family(family, tiny_path, requests) 
 
 def test_a_picture_token_in_the_question_is_refused(family, decoder) -> None:
     token = IMAGE_TOKEN.get(family, "<|image_pad|>")
-    with pytest.raises(UserError, match="q7 holds the picture token"):
+    with pytest.raises(UserError, match="q7 contains the picture token"):
         decoder.encoder.encode(DecodeRequest("q7", f"What is {token}?", None), scale=0.0)
 
 

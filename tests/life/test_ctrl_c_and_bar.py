@@ -14,7 +14,7 @@ from hint_grpo.training.callbacks import AboveBar, loggers_streams
 
 PROGRAM = """
 import sys, time
-from hint_grpo import interrupts
+from hint_grpo.machine import interrupts
 from hint_grpo.machine.errors import run_main
 
 def main():

@@ -23,7 +23,7 @@ time.sleep(600)
 """
 BUILD = """
 import sys
-from hint_grpo import extension_lock
+from hint_grpo.machine import extension_lock
 extension_lock.install()
 from torch.utils import cpp_extension
 cpp_extension.load("answer", [sys.argv[1]], build_directory=sys.argv[2], is_python_module=False)
