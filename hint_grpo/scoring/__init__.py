@@ -22,7 +22,8 @@ The path of an answer under `strict`; the ground truth is read in the same way, 
 Ground truths of another kind leave this path after `markup.py`: several values, points and intervals (several_values.py),
 formulas (several_values.py), option letters, yes and no (choices.py). `vocabulary.py` holds the words that all readers
 watch for, such as "not", "more than" and "because". The protocols `paper` and `released` skip all reading: `checker.py` sends the
-whole completion to the worker. `rewards.py` makes TRL reward functions of `score` and `is_well_formatted`.
+whole completion to the worker. `explanation.py` says in
+words why an answer was scored as it was. `rewards.py` makes TRL reward functions of `score` and `is_well_formatted`.
 """
 
 from hint_grpo.scoring.checker import PROTOCOLS, extract_answer, is_well_formatted, score

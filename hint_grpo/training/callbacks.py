@@ -14,7 +14,7 @@ from accelerate.utils import gather
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hint_grpo.training import checkpoints, ledger
+from hint_grpo.training import checkpoints, ledger, rollout_log
 from hint_grpo.training.monitoring import FOLDER, NAMES, Watchdog, warn
 from hint_grpo.training.trainer import HintGRPOTrainer
 
@@ -22,7 +22,8 @@ LOG_NAME = "log.jsonl"
 
 
 class CleanStart(TrainerCallback):
-    """Truncates ledger and log to the step at which training begins, moves later checkpoints aside, deletes an unfinished one."""
+    """Truncates ledger, log and rollouts to the step at which training begins, moves later checkpoints aside, deletes an
+    unfinished one."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -30,6 +31,7 @@ class CleanStart(TrainerCallback):
             folder.mkdir(parents=True, exist_ok=True)
             for name in (ledger.FILE_NAME, LOG_NAME):
                 ledger.start(folder / name, state.global_step)
+            rollout_log.start(folder / rollout_log.FOLDER, state.global_step)
             if aside := checkpoints.put_aside(folder, state.global_step):
                 print(f"checkpoints of an earlier run were moved to {aside}", flush=True)
             shutil.rmtree(checkpoints.unfinished_folder(folder), ignore_errors=True)

@@ -157,6 +157,17 @@ class HintGRPOConfig(GRPOConfig):
     num_completions_to_print: int | None = field(default=0, metadata={"help": "Completions to print at each log."})
 
     # Fields of this project.
+    keep_rollouts: str = field(
+        default="all",
+        metadata={
+            "help": "Which completions to store in OUTPUT_DIR/rollouts: all; trained: those of the level trained on; N: those of "
+            "the first N prompts of each step (0: none)."
+        },
+    )
+    max_rollouts_mb: float = field(
+        default=2000.0,
+        metadata={"help": "Largest size of OUTPUT_DIR/rollouts in MB; later completions are not stored."},
+    )
     preset: Literal["default", "paper", "released"] = field(
         default="default",
         metadata={

@@ -99,6 +99,10 @@ def check_training(values: Values) -> Placement:
     _check_optimizer(values)
     _check_launch(values)
     _check_trackers(values.get("report_to"))
+    if not (values["keep_rollouts"] in ("all", "trained") or values["keep_rollouts"].isdecimal()):
+        raise UserError(
+            f"--keep_rollouts {values['keep_rollouts']}: give all, trained, or a number of prompts per step"
+        )
     check_output(values["output_dir"])
     if not values["use_cpu"]:
         check_gpus()

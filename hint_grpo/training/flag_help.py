@@ -79,6 +79,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "logging_steps",
         "log_completions",
         "num_completions_to_print",
+        "keep_rollouts",
+        "max_rollouts_mb",
         "max_bad_steps",
         "stage_timeout",
     ),

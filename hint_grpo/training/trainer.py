@@ -55,7 +55,7 @@ from hint_grpo.rollout.escalation import (
 from hint_grpo.rollout.hf import TransformersBackend
 from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, length_limits, prepare_prompt
 from hint_grpo.rollout.server_process import ServerProcess
-from hint_grpo.training import ledger, model_card
+from hint_grpo.training import ledger, model_card, rollout_log
 from hint_grpo.training.batch import MODEL_INPUTS, Generated, RolloutBatch, with_texts
 from hint_grpo.training.config import HintGRPOConfig
 from hint_grpo.training.monitoring import Health, Stages, warn
@@ -106,6 +106,9 @@ class HintGRPOTrainer(ResumableTrainer):
         self.scorer = GroupScorer(self.reward_funcs, accuracy, self.encoder.decode)
         self.turn_builder = TurnBuilder(self.encoder, args.policy, args.hint_injection, self.limits, args.seed)
         self.backend = self._make_backend(server)
+        self.rollout_log = rollout_log.RolloutLog(
+            Path(args.output_dir) / rollout_log.FOLDER, args.keep_rollouts, int(args.max_rollouts_mb * 1e6)
+        )
         # The last batch sampled. TRL's call chain passes no value of ours, so its hooks below read it here; it is set in one
         # place, before they are called.
         self.batch = RolloutBatch(0, (), ())
@@ -143,7 +146,7 @@ class HintGRPOTrainer(ResumableTrainer):
         step = self.state.global_step + 1
         self.batch = self.sample(inputs[:: self.num_generations], step)
         scored = super()._generate_and_score_completions(self.batch.trl_inputs())
-        self._record(self.batch)
+        self._record(self.batch, scored["advantages"].tolist())
         self._check_gap(step)
         return scored | self.batch.extra_inputs
 
@@ -216,20 +219,22 @@ class HintGRPOTrainer(ResumableTrainer):
 
     # --- ledger, metrics and log of a step ---
 
-    def _record(self, batch: RolloutBatch) -> None:
-        """Ledger and metrics of this batch, of all ranks together."""
+    def _record(self, batch: RolloutBatch, advantages: list[float]) -> None:
+        """Ledger, rollout log and metrics of this batch, of all ranks together. `advantages`: (B * G), of this rank."""
         weights = self.reward_weights.tolist()
         local = [
             ledger.make_record(batch.step, prompt.row, rollout, weights, prompt.num_skipped)
             for prompt, rollout in zip(batch.prompts, batch.rollouts, strict=True)
         ]
-        records, rejected = gather_object(local), gather_object(batch.rejected)
+        rows = rollout_log.rows_of(batch.step, batch.rows, batch.rollouts, self.reward_func_names, advantages)
+        records, rejected, rows = gather_object(local), gather_object(batch.rejected), gather_object(rows)
         for name, value in ledger.metrics(records, self.args.policy.num_levels).items():
             self._metrics["train"][name].append(value)
         self._metrics["train"]["data/replaced_samples"].append(len(rejected))
         self.health.signal.add(records, batch.step)
         if self.accelerator.is_main_process:
             ledger.append(self.ledger_path, records)
+            self.rollout_log.append(batch.step, rows)
             for reason in rejected:
                 print(f"sample left out: {reason}", flush=True)
 
