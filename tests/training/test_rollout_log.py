@@ -4,6 +4,7 @@ must."""
 import gzip
 import json
 import math
+import re
 
 import pytest
 from batches import batch_for, correct_from
@@ -81,6 +82,13 @@ def test_rows_join_to_the_ledger(trainer, stored):
             assert [row["accuracy"] for row in mine if row["level"] == int(level)] == accuracy_G
             tokens = sum(row["num_tokens"] for row in mine if row["level"] == int(level))
             assert tokens == record["sampled_tokens"][level]
+
+
+def test_every_key_is_documented(stored, repository):
+    text = (repository / "docs" / "outputs.md").read_text("utf-8")
+    table = text.partition("### Rollouts")[2].partition("### Metrics")[0]
+    cells = re.findall(r"^\| (`.*?) \|", table, re.M)
+    assert set(re.findall(r"`(\w+)`", " ".join(cells))) == stored[0][0].keys()
 
 
 def test_a_reward_that_is_not_a_number_is_null(make_trainer, samples):
