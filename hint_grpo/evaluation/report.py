@@ -46,6 +46,8 @@ def print_report(output: Path, summaries: Sequence[Summary]) -> None:
     if trouble := scoring_trouble(stats()):
         print(trouble)
     print(f"results: {output}")
+    if len(summaries) > 1 and summaries[-1].judged:
+        print(f"the accuracy below is that of {summaries[-1].name}, the last of the scales given")
     print(last_line(output, summaries), flush=True)
 
 

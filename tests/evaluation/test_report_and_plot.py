@@ -58,7 +58,11 @@ def test_the_last_line_is_the_papers_accuracy_of_the_last_scale(
         (tmp_path / one.name).mkdir()
         write_results(tmp_path / one.name / "results.jsonl", results)
     print_report(tmp_path, summaries)
-    assert capsys.readouterr().out.splitlines()[-1] == "Accuracy: 66.67%" == accuracy_line(summaries)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "Accuracy: 66.67%" == accuracy_line(summaries)
+    assert lines[-2] == "the accuracy below is that of scale-0.8, the last of the scales given"
+    print_report(tmp_path, summaries[:1])
+    assert "the accuracy below" not in capsys.readouterr().out
 
 
 def test_answers_that_could_not_be_judged_are_mentioned() -> None:
