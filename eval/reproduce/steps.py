@@ -20,9 +20,9 @@ from hint_grpo.evaluation.results import Summary, read_summary
 from hint_grpo.evaluation.settings import BLIND, EvaluationSettings
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import replace_file
+from hint_grpo.training.checkpoints import STATE_FILE, checkpoints_in, step_of
 from hint_grpo.training.presets import DEFAULT
 
-STATE_FILE = "trainer_state.json"  # the last file that train_model.py writes to its output folder, after the weights
 FLAGS_FILE = "reproduce.json"  # the flags that a run is trained with, to notice a change
 State = Literal["finished", "interrupted", "missing"]
 
@@ -108,6 +108,7 @@ class Training:
         return paths | experiment.preset_flag | shared_flags(self.run, experiment.settings, experiment.overrides)
 
     def state(self) -> State:
+        # The last file that train_model.py writes to its output folder, after the weights.
         if (self.folder / STATE_FILE).is_file() and any(self.folder.glob("*.safetensors")):
             return "finished"
         return "interrupted" if checkpoints(self.folder) else "missing"
@@ -228,13 +229,8 @@ def _as_text(flags: Flags) -> dict[str, str]:
 
 
 def checkpoints(folder: Path) -> dict[int, Path]:
-    """The complete checkpoints of a training, by step (an incomplete one has another name until it is complete)."""
-    found = {
-        int(path.name.removeprefix("checkpoint-")): path
-        for path in folder.glob("checkpoint-*")
-        if path.name.removeprefix("checkpoint-").isdecimal() and (path / STATE_FILE).is_file()
-    }
-    return dict(sorted(found.items()))
+    """The complete checkpoints of a training, by step."""
+    return {step_of(path): path for path in checkpoints_in(folder)}
 
 
 def last_step(folder: Path) -> int:

@@ -8,8 +8,6 @@ rollouts-rank-0.safetensors      completions that were sampled but not trained o
 `hint_grpo.training.resumable` calls these functions.
 """
 
-import hint_grpo.machine.stack  # noqa: F401
-
 import hashlib
 import json
 import math
@@ -18,15 +16,16 @@ import shutil
 from dataclasses import MISSING, asdict, dataclass, fields
 from itertools import count
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset
-from safetensors import safe_open
-from safetensors.torch import save_file
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from typing import TYPE_CHECKING, Any
 
 from hint_grpo.machine.errors import UserError
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PREFIX = (
+    "checkpoint"  # transformers' name (PREFIX_CHECKPOINT_DIR), written here so that listing checkpoints stays light
+)
 IDENTITY_FILE = "hint_grpo.json"
 STATE_FILE = "trainer_state.json"
 UNFINISHED = ".unfinished"
@@ -35,7 +34,7 @@ ONLY_FOR_RESUMING = ("*.pt", "*.pth", "latest", "zero_to_*.py", IDENTITY_FILE, "
 IDENTIFYING_COLUMNS = ("id", "question", "solution", "reasoning_steps")
 
 
-def data_fingerprint(dataset: Dataset) -> str:
+def data_fingerprint(dataset: "Dataset") -> str:
     """A digest of all samples' texts in order; where the pictures are stored does not matter."""
     digest = hashlib.blake2b(digest_size=16)
     columns = dataset.select_columns([name for name in IDENTIFYING_COLUMNS if name in dataset.column_names])
@@ -67,7 +66,7 @@ class RunIdentity:
     hint_counts: str = "exact"
 
     @classmethod
-    def of(cls, dataset: Dataset, args: Any) -> "RunIdentity":
+    def of(cls, dataset: "Dataset", args: Any) -> "RunIdentity":
         return cls(
             data=data_fingerprint(dataset),
             num_samples=len(dataset),
@@ -110,9 +109,12 @@ def read_identity(folder: Path) -> dict[str, Any]:
 
 
 def checkpoints_in(output_dir: Path) -> list[Path]:
-    """All finished checkpoints of a run."""
-    folders = output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-    return [folder for folder in folders if (folder / STATE_FILE).is_file() and folder.name.split("-")[-1].isdigit()]
+    """The complete checkpoints of a run, by step (an incomplete one has another name until it is complete)."""
+    folders = output_dir.glob(f"{PREFIX}-*")
+    complete = (
+        folder for folder in folders if folder.name.split("-")[-1].isdigit() and (folder / STATE_FILE).is_file()
+    )
+    return sorted(complete, key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -193,6 +195,8 @@ def save_rollouts(folder: Path, rank: int, batches: list[dict[str, Any]]) -> Non
             elif value is not None:
                 others[f"{place}.{name}"] = json.dumps(value)
     others["num_batches"] = str(len(batches))
+    from safetensors.torch import save_file
+
     save_file(tensors, _rollouts_file(folder, rank), metadata=others)
 
 
@@ -201,6 +205,8 @@ def load_rollouts(folder: Path, rank: int, device: Any) -> list[dict[str, Any]] 
     file = _rollouts_file(folder, rank)
     if not file.exists():
         return None
+    from safetensors import safe_open
+
     with safe_open(file, "pt", device=str(device)) as stored:
         metadata = stored.metadata()
         batches: list[dict[str, Any]] = [{} for _ in range(int(metadata.pop("num_batches")))]
@@ -234,4 +240,4 @@ def unfinished_folder(output_dir: Path) -> Path:
 
 
 def checkpoint_name(step: int) -> str:
-    return f"{PREFIX_CHECKPOINT_DIR}-{step}"
+    return f"{PREFIX}-{step}"

@@ -146,3 +146,9 @@ def test_a_checkpoint_gets_its_name_when_it_is_whole(tmp_path):
     checkpoints.publish(unfinished, tmp_path)
     assert [file.name for file in old.iterdir()] == ["model.safetensors"]
     assert [folder.name for folder in tmp_path.iterdir()] == ["checkpoint-3"]
+
+
+def test_the_name_of_checkpoints_is_transformers_own():
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+    assert checkpoints.PREFIX == PREFIX_CHECKPOINT_DIR
