@@ -1,5 +1,7 @@
 """What a checkpoint says about its run, which ones are refused, and the rollouts that wait in it."""
 
+import hint_grpo.machine.stack  # noqa: F401
+
 import json
 from dataclasses import replace
 
