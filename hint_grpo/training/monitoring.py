@@ -212,7 +212,7 @@ class RewardWatch:
         if self.num_bad_steps >= self.max_bad_steps:
             raise TrainingStopped(
                 f"no reward function gave a usable reward for {self.num_bad_steps} steps in a row (None, NaN or inf for all "
-                f"{len(finite)} completions): look at the reward functions and at OUTPUT_DIR/completions; "
+                f"{len(finite)} completions): look at the reward functions and at OUTPUT_DIR/rollouts; "
                 "--max_bad_steps sets how many such steps are tolerated"
             )
         return finite.count(False)
@@ -287,7 +287,7 @@ def _what_to_check(never_correct_share: float) -> str:
     if never_correct_share > 0.5:
         return (
             f"{never_correct_share:.0%} of the prompts had no correct completion at any hint level. Look in "
-            "OUTPUT_DIR/completions: is the answer inside <answer> tags, is it cut off (completions/clipped_ratio, "
+            "OUTPUT_DIR/rollouts: is the answer inside <answer> tags, is it cut off (completions/clipped_ratio, "
             "--max_completion_length), is a "
             "correct one scored as wrong (--scorer)? If all are really wrong, the questions are too hard for this model"
         )
