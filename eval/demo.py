@@ -192,13 +192,24 @@ def closing(out: Path, seconds: float) -> str:
 # Command line
 
 
+def delete_earlier_demo(out: Path) -> None:
+    """UserError for a folder that holds something else: it would be lost."""
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (out / "world").is_dir():
+        raise UserError(f"--output_dir {out} is not empty and not an earlier demo: give another folder")
+    shutil.rmtree(out)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m eval.demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--output_dir", type=Path, default=ROOT / "output" / "demo", help="deleted first")
+    parser.add_argument(
+        "--output_dir", type=Path, default=ROOT / "output" / "demo", help="an earlier demo in it is deleted"
+    )
     parser.add_argument("--steps", type=int, default=16, help="training steps of each run (default 16)")
     arguments = parser.parse_args()
     out, start = arguments.output_dir.resolve(), time.time()
-    shutil.rmtree(out, ignore_errors=True)  # results of an earlier demo
+    delete_earlier_demo(out)
     world = out / "world"
 
     print("1. toy world", flush=True)
