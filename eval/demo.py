@@ -28,7 +28,7 @@ from eval.runs import (
     training_command,
 )
 from hint_grpo.evaluation.pool import WorkerSlot
-from hint_grpo.machine.errors import run_main
+from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.training import ledger
 
 POLICIES = {"adaptive": "Hint-GRPO", "none": "plain GRPO"}  # --hint_policy: label
@@ -196,7 +196,7 @@ def delete_earlier_demo(out: Path) -> None:
     """UserError for a folder that holds something else: it would be lost."""
     if not out.exists() or not any(out.iterdir()):
         return
-    if not (out / "world").is_dir():
+    if not ((out / "world").is_dir() or (out / "logs" / "toy.txt").is_file()):
         raise UserError(f"--output_dir {out} is not empty and not an earlier demo: give another folder")
     shutil.rmtree(out)
 
