@@ -1,0 +1,214 @@
+"""Cards: one per prompt and step, from the rollout log and the ledger, with their pictures as data URIs.
+
+A card in the page's JSON:
+
+    {"step": 12, "id": "geoqa+/5137#0", "image": 3, "question": "...", "solution": "65°", "chosen": 1, "state": "hinted",
+     "hint_steps": 1, "num_steps": 3, "hint_tokens": 24,
+     "levels": [{"level": 0, "hint": "", "rewards": null, "completions": [{"text": "...", "answer": "60°", "verdict": "different",
+                 "finish": "stop", "tokens": 93, "rewards": {"accuracy": 0.0}, "advantage": null}]}]}
+
+`image` is a position in `Cards.pictures`. A level that was sampled but not stored (--keep_rollouts trained) has no completions,
+only the `rewards` of the ledger.
+"""
+
+import base64
+import io
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from hint_grpo.data.images import open_image
+from hint_grpo.data.paths import BadImage
+from hint_grpo.scoring.explanation import RIGHT
+from hint_grpo.training import ledger, rollout_log
+
+Card = dict[str, Any]
+MAX_CARDS = 2_000
+MAX_TEXT = 30_000_000
+"""Characters of all questions, hints and completions: a browser reads such a page within about a second."""
+MAX_PICTURE_SIDE = 224
+MAX_PICTURE_BYTES = 16_000_000
+"""Of all pictures together, encoded."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a run a page holds."""
+
+    cards: int = MAX_CARDS
+    text: int = MAX_TEXT
+    picture_bytes: int = MAX_PICTURE_BYTES
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Cards:
+    """The cards of a page, in the order of steps, their pictures, and sentences about what is not on the page."""
+
+    cards: list[Card]
+    pictures: list[dict[str, Any]]
+    """{"path": ..., "data": a data URI, or null with a "reason"}; each picture once."""
+    left_out: list[str]
+
+
+def read_cards(folder: Path, limits: Limits = LIMITS) -> Cards:
+    """Reads a run's rollouts twice: first to count, then to keep the chosen prompts. Memory grows with the page, not the run."""
+    log = folder / rollout_log.FOLDER
+    if not rollout_log.files_in(log):
+        reason = "was it made with --keep_rollouts 0, or by an earlier version?"
+        return Cards([], [], [f"The run stored no completions ({rollout_log.FOLDER}/ is missing): {reason}"])
+    total, text = 0, 0
+    for rows in _prompts(rollout_log.read(log)):
+        total, text = total + 1, text + sum(map(_num_characters, rows))
+    wanted = _evenly(total, min(limits.cards, int(total * min(1.0, limits.text / max(text, 1)))))
+    records = _records(folder)
+    cards, paths = [], dict[str, int]()
+    for number, rows in enumerate(_prompts(rollout_log.read(log))):
+        record = next(records[rows[0]["step"], rows[0]["id"]], None)
+        if number in wanted:
+            cards.append(_card(rows, record, paths.setdefault(rows[0]["image"], len(paths))))
+    pictures = _pictures(paths, limits.picture_bytes)
+    return Cards(cards, pictures, list(_left_out(log, total, cards, pictures, limits)))
+
+
+def _prompts(rows: Iterable[rollout_log.Row]) -> Iterator[list[rollout_log.Row]]:
+    """The rows of one prompt at a time. They are stored together; a sample that occurs twice in a step begins anew."""
+    current: list[rollout_log.Row] = []
+    seen: set[tuple[int, int]] = set()
+    for row in rows:
+        place = (row["level"], row["place"])
+        if current and ((row["step"], row["id"]) != (current[0]["step"], current[0]["id"]) or place in seen):
+            yield current
+            current, seen = [], set()
+        current.append(row)
+        seen.add(place)
+    if current:
+        yield current
+
+
+def _num_characters(row: rollout_log.Row) -> int:
+    return len(row["completion"]) + len(row["hint"]) + 200  # 200: the keys and numbers around them
+
+
+def _evenly(total: int, count: int) -> set[int]:
+    """`count` of the numbers below `total`, equally far apart."""
+    return {number * total // count for number in range(count)} if count else set()
+
+
+def _records(folder: Path) -> defaultdict[tuple[int, str], Iterator[ledger.Record]]:
+    """The ledger's records by step and id, each key's in their order."""
+    lists: dict[tuple[int, str], list[ledger.Record]] = defaultdict(list)
+    try:
+        for record in ledger.read(folder / ledger.FILE_NAME):
+            lists[record["step"], record["id"]].append(record)
+    except json.JSONDecodeError:
+        pass  # half a line at the end: the run goes on, or was killed
+    iterators: defaultdict[tuple[int, str], Iterator[ledger.Record]] = defaultdict(lambda: iter(()))
+    iterators.update({key: iter(records) for key, records in lists.items()})
+    return iterators
+
+
+def _card(rows: list[rollout_log.Row], record: ledger.Record | None, image: int) -> Card:
+    first = rows[0]
+    chosen = next((row["level"] for row in rows if row["trained"]), record["level"] if record else None)
+    is_right = any(row["verdict"] == RIGHT for row in rows) or bool(record and not ledger.never_correct(record))
+    hinted = any(row["hint"] for row in rows if row["level"] == chosen)
+    levels: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        level = levels.setdefault(
+            row["level"], {"level": row["level"], "hint": row["hint"], "rewards": None, "completions": []}
+        )
+        level["completions"].append(_completion(row))
+    for key, rewards in (record["rewards"] if record else {}).items():
+        if int(key) not in levels:
+            known = [value if math.isfinite(value) else None for value in rewards]
+            levels[int(key)] = {"level": int(key), "hint": None, "rewards": known, "completions": []}
+    return {
+        "step": first["step"],
+        "id": first["id"],
+        "image": image,
+        "question": first["question"],
+        "solution": first["solution"],
+        "chosen": chosen,
+        "state": "never" if not is_right else "hinted" if hinted else "unaided",
+        **{key: record[key] if record else None for key in ("hint_steps", "num_steps", "hint_tokens", "valid")},
+        "levels": [levels[level] for level in sorted(levels)],
+    }
+
+
+def _completion(row: rollout_log.Row) -> dict[str, Any]:
+    advantage = row["advantage"]
+    return {
+        "text": row["completion"],
+        "answer": row["answer"],
+        "verdict": row["verdict"],
+        "finish": row["finish_reason"],
+        "tokens": row["num_tokens"],
+        "rewards": row["rewards"],
+        "advantage": advantage if advantage is not None and math.isfinite(advantage) else None,
+    }
+
+
+# ----------------------------------------------------------------------------------------------------
+# Pictures
+
+
+def _pictures(paths: Iterable[str], max_bytes: int) -> list[dict[str, Any]]:
+    size = 0
+    pictures = []
+    for path in paths:
+        data, reason = None, "left out: the page's pictures have reached their size limit"
+        if size < max_bytes:
+            try:
+                data, reason = _data_uri(open_image(path)), ""
+            except BadImage as error:
+                reason = str(error)
+            except OSError as error:
+                reason = error.strerror or str(error)
+        if data and size + len(data) > max_bytes:
+            data, reason, size = None, "left out: the page's pictures have reached their size limit", max_bytes
+        size += len(data or "")
+        pictures.append({"path": path, "data": data, "reason": reason})
+    return pictures
+
+
+def _data_uri(picture: Image.Image) -> str:
+    """The picture at no more than 224 pixels a side, as PNG or JPEG, whichever is smaller (drawings: PNG, photographs: JPEG)."""
+    picture.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
+    encoded = []
+    for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 85})):
+        buffer = io.BytesIO()
+        picture.save(buffer, kind, **options)
+        encoded.append((len(buffer.getvalue()), kind, buffer.getvalue()))
+    _, kind, content = min(encoded)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _left_out(
+    log: Path, total: int, cards: list[Card], pictures: list[dict[str, Any]], limits: Limits
+) -> Iterator[str]:
+    if len(cards) < total:
+        yield (
+            f"The page has {len(cards):,} of the {total:,} stored prompts, evenly spaced over the steps. "
+            "All are in rollouts/ (docs/outputs.md)."
+        )
+    file = log / rollout_log.LEFT_OUT_FILE
+    if file.is_file():
+        try:
+            yield f"The run itself stored less than it sampled: {json.loads(file.read_text(encoding='utf-8'))['reason']}."
+        except (ValueError, KeyError, TypeError):
+            yield "The run itself stored less than it sampled."
+    missing = [picture for picture in pictures if not picture["data"]]
+    over = sum(picture["reason"].startswith("left out") for picture in missing)
+    if over:
+        yield f"{over:,} of {len(pictures):,} pictures are left out: together they may have {limits.picture_bytes / 1e6:g} MB."
+    if len(missing) > over:
+        yield f"{len(missing) - over:,} of {len(pictures):,} pictures could not be read; their cards show the path instead."
