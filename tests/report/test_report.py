@@ -1,0 +1,278 @@
+"""The pages of `python -m hint_grpo.report`: what they show, what they leave out and say so, escaping, mistakes of the user."""
+
+import base64
+import gzip
+import io
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from made_runs import EVIL
+from PIL import Image
+
+from hint_grpo.machine.errors import UserError
+from hint_grpo.report.__main__ import main
+from hint_grpo.report.cards import Limits, read_cards
+from hint_grpo.report.data import read_run
+
+
+def page_of(folder):
+    assert main([str(folder)]) == 0
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def data_of(page):
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
+    return json.loads(found)
+
+
+def table_of(page):
+    rows = re.findall(r"<tr><th>(.*?)</th>(.*?)</tr>", page)
+    return {name: re.findall(r"<td>(.*?)</td>", cells) for name, cells in rows}
+
+
+def test_the_top_says_what_the_run_is(make_run, capsys):
+    folder = make_run()
+    page = page_of(folder)
+    assert capsys.readouterr().out == f"{folder}/report.html\n"
+    facts = dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", page))
+    assert facts["model"] == "/models/Toy-VL"
+    assert facts["data"] == "LLaVA-CoT-100k"
+    assert facts["settings"] == "preset default: this project&#39;s own settings"
+    assert facts["hints"] == "adaptive, M = 3, answer injection"
+    assert facts["seed"] == "7"
+    assert facts["steps"] == "12 of 12"
+    assert facts["prompts"] == "24 in the ledger, 2 per step"
+    assert facts["duration"].startswith("1 h 7 min")
+    assert facts["versions"] == "torch 2.0, trl 1.0"
+
+
+def test_every_number_of_the_final_values(make_run):
+    # The last 10 of 12 steps, 3 to 12: `hard` fails at steps 4, 8 and 12. Utilisation: 7 steps with 1, 3 with 0.5.
+    table = table_of(page_of(make_run()))
+    assert table["data utilisation"] == ["0.850 ± 0.173"]
+    assert table["data utilisation at level 0 alone"] == ["0.500 ± 0.000"]
+    assert table["reward at level 0"] == ["0.250 ± 0.000"]
+    assert table["share of prompts never correct"] == ["0.150 ± 0.173"]
+    assert table["mean hint level"] == ["0.350 ± 0.173"]
+    assert table["log-probability gap"] == ["0.010 ± 0.000"]
+    assert table["seconds per step"] == ["3.000 ± 0.000"]  # scoring is not added: it runs beside the generation
+
+
+def test_health(make_run):
+    page = page_of(make_run())
+    assert '<li class="fine">The run is finished.</li>' in page
+    assert '<li class="fine">85% of the prompts contribute to the training (data utilisation).</li>' in page
+    assert '<li class="fine">The log-probability gap is 0.01; --max_logp_gap is 0.05.</li>' in page
+    assert page.count("<figcaption>") == page.count('role="img"') == 6
+    assert page.count("2 prompts per step.") == 6
+
+    folder = make_run("bad", finished=False)
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    for entry in log:
+        entry |= {"sampling/sampling_logp_difference/mean": 0.2, "completions/clipped_ratio": 0.75}
+    (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log) + '{"step": 13, "lo')
+    page = page_of(folder)
+    assert '<li class="attention">The run is not finished.</li>' in page
+    assert '<li class="attention">The log-probability gap is 0.2; --max_logp_gap is 0.05.</li>' in page
+    assert '<li class="attention">75% of the completions are cut off by --max_completion_length.</li>' in page
+
+
+def test_every_prompt_has_a_card(make_run):
+    data = data_of(page_of(make_run()))
+    assert [(card["step"], card["id"]) for card in data["cards"]] == [
+        (step, sample) for step in range(1, 13) for sample in ("easy", "hard")
+    ]
+    assert [card["state"] for card in data["cards"][:8]] == ["unaided", "hinted"] * 3 + ["unaided", "never"]
+    hard = data["cards"][1]
+    assert (hard["chosen"], hard["hint_steps"], hard["num_steps"], hard["hint_tokens"]) == (1, 1, 3, 4)
+    assert [(level["level"], level["hint"], len(level["completions"])) for level in hard["levels"]] == [
+        (0, "", 2),
+        (1, "AB = AC.", 2),
+    ]
+    assert hard["levels"][1]["completions"][0] == {
+        "text": "so</think><answer>65°</answer>",
+        "answer": "65°",
+        "verdict": "right",
+        "finish": "stop",
+        "tokens": 9,
+        "rewards": {"accuracy": 1.0},
+        "advantage": 0.5,
+    }
+    assert hard["levels"][0]["completions"][0]["advantage"] is None
+
+
+def test_pictures_are_embedded_once_and_scaled(make_run):
+    pictures = data_of(page_of(make_run()))["pictures"]
+    assert [picture["path"].rpartition("/")[2] for picture in pictures] == ["easy.png", "hard.png"]
+    for picture in pictures:
+        kind, _, content = picture["data"].partition(";base64,")
+        image = Image.open(io.BytesIO(base64.b64decode(content)))
+        assert kind == f"data:image/{image.format.lower()}"
+        assert image.size == (224, 150)
+
+
+def test_missing_and_broken_pictures_are_named(make_run):
+    folder = make_run()
+    (folder / "easy.png").unlink()
+    (folder / "hard.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    page = page_of(folder)
+    easy, hard = data_of(page)["pictures"]
+    assert easy == {"path": f"{folder}/easy.png", "data": None, "reason": easy["reason"]}
+    assert easy["reason"]
+    assert "Git LFS" in hard["reason"]
+    assert "2 of 2 pictures could not be read" in page
+
+
+def test_limits_hold_and_are_stated(make_run):
+    folder = make_run(steps=50)
+    found = read_cards(folder, Limits(cards=10))
+    assert [card["step"] for card in found.cards] == [1, 6, 11, 16, 21, 26, 31, 36, 41, 46]
+    assert found.left_out[0].startswith("The page has 10 of the 100 stored prompts, evenly spaced over the steps.")
+    assert len(read_cards(folder, Limits(text=20_000)).cards) < 30
+    small = read_cards(folder, Limits(picture_bytes=100))
+    assert [picture["data"] for picture in small.pictures] == [None, None]
+    assert "2 of 2 pictures are left out" in small.left_out[0]
+    assert not read_cards(folder).left_out
+    (folder / "rollouts" / "left_out.json").write_text('{"from_step": 51, "reason": "--max_rollouts_mb 1 is reached"}')
+    assert read_cards(folder).left_out == [
+        "The run itself stored less than it sampled: --max_rollouts_mb 1 is reached."
+    ]
+
+
+def test_levels_that_were_not_stored_show_their_rewards(make_run):
+    folder = make_run(steps=1)
+    path = folder / "rollouts" / "steps-000001.jsonl.gz"
+    rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows if row["trained"])
+    with (folder / "train_config.yaml").open("a") as config:
+        config.write("keep_rollouts: trained\n")
+    page = page_of(folder)
+    hard = data_of(page)["cards"][1]
+    assert hard["levels"][0] == {"level": 0, "hint": None, "rewards": [0.0, 0.0], "completions": []}
+    assert len(hard["levels"][1]["completions"]) == 2
+    assert "--keep_rollouts trained" in page
+
+
+def test_a_sample_that_occurs_twice_in_a_step_has_two_cards(make_run):
+    folder = make_run(steps=1)
+    path = folder / "rollouts" / "steps-000001.jsonl.gz"
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
+    with gzip.open(path, "wt") as file:
+        file.writelines(lines[:2] * 2)
+    assert [card["id"] for card in read_cards(folder).cards] == ["easy", "easy"]
+
+
+def test_text_of_models_and_data_stays_text(make_run):
+    folder = make_run("<b>run", hard_changes={"completion": EVIL, "hint": EVIL, "question": EVIL, "answer": EVIL})
+    config = (folder / "train_config.yaml").read_text().replace("/models/Toy-VL", "'<script>alert(1)</script>'")
+    (folder / "train_config.yaml").write_text(config)
+    page = page_of(folder)
+    assert "<title>&lt;b&gt;run" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert page.count("<script") == page.count("</script>") == 2  # the data block and the page's own
+    assert "<b>" not in page.replace("</b>", "")
+    assert data_of(page)["cards"][1]["levels"][1]["completions"][0]["text"] == EVIL
+
+
+def test_lone_surrogates_and_numbers_that_json_lacks(make_run):
+    folder = make_run(steps=1, hard_changes={"completion": "\ud800", "advantage": float("nan")})
+    completion = data_of(page_of(folder))["cards"][1]["levels"][1]["completions"][0]
+    assert (completion["text"], completion["advantage"]) == ("?", None)
+
+
+def test_the_page_refers_to_nothing_outside(make_run):
+    page = page_of(make_run())
+    assert re.findall(r'(?:src|href)="([^"]*)"', page) == ["data:,"]
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_a_run_without_rollouts_has_the_top_and_says_why(make_run):
+    page = page_of(make_run(rollouts=False))
+    assert "The run stored no completions (rollouts/ is missing)" in page
+    assert page.count('role="img"') == 6
+    assert 'id="data"' not in page
+
+
+def test_a_ledger_alone_is_enough(make_run):
+    folder = make_run(rollouts=False)
+    for name in ("log.jsonl", "train_config.yaml", "README.md", "trainer_state.json"):
+        (folder / name).unlink()
+    page = page_of(folder)
+    assert table_of(page)["data utilisation"] == ["0.850 ± 0.173"]
+    assert page.count("not measured") == 2  # the log-probability gap and the stage times
+
+
+def test_several_runs(make_run, capsys):
+    first, second = make_run("a/seed-1"), make_run("b/seed-1", steps=3)
+    assert main([str(first), str(second)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [f"{first}/report.html", f"{second}/report.html", f"{first}/comparison.html"]
+    page = (first / "comparison.html").read_text(encoding="utf-8")
+    assert table_of(page)["data utilisation"] == ["0.850 ± 0.173", "1.000 ± 0.000 (3 steps)"]
+    assert "95 % interval over these steps" in page
+    for svg in re.findall(r'<svg viewBox="0 0 360.*?</svg>', page):
+        assert re.findall(r"<title>(.*?)</title>", svg)[-2:] == ["a/seed-1", "b/seed-1"]
+    assert re.findall(r'<a href="([^"]*)"', page) == ["report.html", "../../b/seed-1/report.html"]
+    assert re.search(r'<tr class="differs"><th>steps</th><td>12 of 12</td><td>3 of 3</td></tr>', page)
+
+
+@pytest.mark.parametrize("what", ["missing", "a file", "no ledger", "an empty ledger"])
+def test_mistakes_are_one_line(make_run, tmp_path, what):
+    good, bad = make_run(), tmp_path / "bad"
+    if what == "a file":
+        bad.write_text("")
+    elif what != "missing":
+        bad.mkdir()
+        if what == "an empty ledger":
+            (bad / "hint_ledger.jsonl").write_text("")
+    with pytest.raises(UserError, match="bad"):
+        main([str(good), str(bad)])
+    assert not (good / "report.html").exists()  # nothing is written before all folders are read
+
+
+def test_the_command_exits_with_2_and_imports_nothing_heavy(tmp_path):
+    command = [sys.executable, "-m", "hint_grpo.report", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    heavy = ("torch", "transformers", "matplotlib")
+    code = f"import sys, hint_grpo.report.__main__; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_real_run(world, repository, tmp_path):
+    """A tiny training on the toy world, from train_model.py to the page."""
+    folder = tmp_path / "run"
+    flags = {
+        "model_name_or_path": world.models["Qwen2.5-VL"],
+        "data_path": world.train_data,
+        "output_dir": folder,
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "num_generations": 2,
+        "max_completion_length": 32,
+        "save_strategy": "no",
+        "bf16": "false",
+    }
+    command = [sys.executable, repository / "train_model.py"]
+    command += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = page_of(folder)
+    data = data_of(page)
+    assert {card["step"] for card in data["cards"]} == {1, 2}
+    assert all(len(level["completions"]) == 2 for card in data["cards"] for level in card["levels"])
+    assert all(picture["data"] for picture in data["pictures"])
+    assert read_run(folder).last_step == 2
+    assert '<li class="fine">The run is finished.</li>' in page
+    assert {"data utilisation", "seconds per step"} <= table_of(page).keys()
+    facts = dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", page))
+    assert facts["seed"] == "42"
+    assert facts["versions"].startswith("torch ")
