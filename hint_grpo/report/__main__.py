@@ -1,30 +1,48 @@
-"""`python -m hint_grpo.report RUN [RUN ...]`: writes RUN/report.html, and a comparison page if there are several runs."""
+"""`python -m hint_grpo.report FOLDER [FOLDER ...]`: writes FOLDER/report.html, the page of a training run or an evaluation."""
 
 import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hint_grpo.machine.errors import run_main
+from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.machine.files import replace_file
 from hint_grpo.report.data import Run, distinct_names, read_run
+from hint_grpo.report.evaluation import evaluation_page, read_evaluations, scale_folders
 from hint_grpo.report.page import comparison_page, run_page
+from hint_grpo.training import ledger
 
 REPORT_NAME, COMPARISON_NAME = "report.html", "comparison.html"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the pages and prints their paths; UserError if a folder is not a run."""
-    options = _parser().parse_args(arguments)
+    """Writes the pages and prints their paths; UserError if a folder is neither a run nor an evaluation."""
+    folders = _parser().parse_args(arguments).folders
+    evaluated = [folder for folder in folders if not (folder / ledger.FILE_NAME).exists() and scale_folders(folder)]
+    if not evaluated:
+        _report_runs(folders)
+    elif len(evaluated) == len(folders):
+        _report_evaluations(folders)
+    else:
+        raise UserError(f"{evaluated[0]} is an evaluation and others are not: give either training runs or evaluations")
+    return 0
+
+
+def _report_runs(folders: Sequence[Path]) -> None:
     # All folders are read before anything is written, so that a mistake in the last one leaves nothing behind.
-    runs = [read_run(folder) for folder in options.runs]
+    runs = [read_run(folder) for folder in folders]
     for run in runs:
         _write(run.folder / REPORT_NAME, run_page(run))
     if len(runs) > 1:
         path = runs[0].folder / COMPARISON_NAME
         named = dict(zip(distinct_names([run.folder for run in runs]), runs, strict=True))
         _write(path, comparison_page(named, {name: _link(path, run) for name, run in named.items()}))
-    return 0
+
+
+def _report_evaluations(folders: Sequence[Path]) -> None:
+    """One page for all of them, in the first folder: the answers are read side by side."""
+    title = ", ".join(distinct_names(folders))
+    _write(folders[0] / REPORT_NAME, evaluation_page(read_evaluations(folders), title))
 
 
 def _write(path: Path, text: str) -> None:
@@ -40,10 +58,18 @@ def _link(page: Path, run: Run) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m hint_grpo.report",
-        description=f"Writes RUN/{REPORT_NAME}, a page that opens without a network: curves, and every stored question with its "
-        f"picture, hints and completions. Several runs: also FIRST_RUN/{COMPARISON_NAME} with their curves in one plot.",
+        description=f"Writes FOLDER/{REPORT_NAME}, a page that opens without a network. Of a training run: curves, and every "
+        "stored question with its picture, hints and completions; with several runs also "
+        f"FIRST_FOLDER/{COMPARISON_NAME}, their curves in one plot. Of evaluations: accuracies, paired tests, and answers side "
+        "by side, all in the first folder's page.",
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="an output folder of train_model.py")
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="FOLDER",
+        help="an output folder of train_model.py or of test_model.py, or a scale-* folder of test_model.py",
+    )
     return parser
 
 

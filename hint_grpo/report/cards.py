@@ -75,7 +75,7 @@ def read_cards(folder: Path, limits: Limits = LIMITS) -> Cards:
         record = next(records[rows[0]["step"], rows[0]["id"]], None)
         if number in wanted:
             cards.append(_card(rows, record, paths.setdefault(rows[0]["image"], len(paths))))
-    pictures = _pictures(paths, limits.picture_bytes)
+    pictures = embed_pictures(paths, limits.picture_bytes)
     return Cards(cards, pictures, list(_left_out(log, total, cards, pictures, limits)))
 
 
@@ -161,7 +161,8 @@ def _completion(row: rollout_log.Row) -> dict[str, Any]:
 # Pictures
 
 
-def _pictures(paths: Iterable[str], max_bytes: int) -> list[dict[str, Any]]:
+def embed_pictures(paths: Iterable[str], max_bytes: int) -> list[dict[str, Any]]:
+    """Reads the pictures in their order, until they fill `max_bytes` together; entries as in `Cards.pictures`."""
     size = 0
     pictures = []
     for path in paths:

@@ -20,7 +20,7 @@ class Line:
     """One line of a chart; `values` may be NaN, which leaves a gap."""
 
     label: str
-    steps: Sequence[int]
+    steps: Sequence[float]
     values: Sequence[float]
     colour: str
     is_dashed: bool = False
@@ -50,8 +50,9 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def chart(title: str, lines: Sequence[Line], *, is_share: bool = False) -> str:
-    """The SVG of a chart. `is_share`: the axis runs from 0 to 1, so that charts of shares can be compared by eye."""
+def chart(title: str, lines: Sequence[Line], *, is_share: bool = False, is_smoothed: bool = True) -> str:
+    """The SVG of a chart; empty without a finite value. `is_share`: the axis runs from 0 to 1, so that charts of shares can be
+    compared by eye. `is_smoothed=False` draws the values alone."""
     finite = [value for line in lines for value in line.values if math.isfinite(value)]
     steps = [step for line in lines for step in line.steps]
     if not finite:
@@ -69,7 +70,7 @@ def chart(title: str, lines: Sequence[Line], *, is_share: bool = False) -> str:
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
 
-    window = window_of(lines)
+    window = window_of(lines) if is_smoothed else 1
     drawn = [_grid(x, y, (first, last), (low, high))]
     # All pale lines come first, so that none of them covers a mean.
     if window > 1:
@@ -93,7 +94,12 @@ def _grid(x: Scale, y: Scale, steps: tuple[float, float], values: tuple[float, f
     if steps[0] == steps[1]:
         ticks = [steps[0]]
     else:
-        ticks = [tick for tick in nice_ticks(*steps) if tick == int(tick)]
+        ticks = [
+            tick
+            for tick in nice_ticks(*steps)
+            if tick == int(tick)
+            or not (steps[0] == int(steps[0]) and steps[1] == int(steps[1]) and steps[1] - steps[0] > 1)
+        ]
     for tick in ticks:
         # A number at the right edge ends there instead of being cut off.
         anchor = "end" if x(tick) > WIDTH - RIGHT - 12 else "middle"

@@ -1,4 +1,4 @@
-"""The pages: report.html for one run, comparison.html for several.
+"""The pages of training runs: report.html for one run, comparison.html for several.
 
 A page is one file without outside references. All text from models and data passes through Jinja's autoescape or is JSON in a
 data block that the page's script puts into the document as text, never as markup. A content security policy names the page's
@@ -26,6 +26,8 @@ from hint_grpo.training.rollout_log import KEEP_WORDS
 
 # Colours that readers with a colour vision deficiency can tell apart (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c00", "#444444")
+STATES = {"hinted": "right only with a hint", "never": "never correct", "unaided": "right without a hint"}
+"""The states of a card (hint_grpo.report.cards) in words, in the order of the filter."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,10 @@ def run_page(run: Run, limits: Limits = LIMITS) -> str:
         "injection": run.flags.get("hint_injection", "answer"),
         "think": THINK_OPEN,
         "query_hint": QUERY_HINT,
+        "states": STATES,
+        "noun": "prompts",
     }
-    return _render(
+    return render(
         "run.html",
         title=run.name,
         facts=_facts(run),
@@ -88,6 +92,7 @@ def run_page(run: Run, limits: Limits = LIMITS) -> str:
         num_cards=len(found.cards),
         first_step=found.cards[0]["step"] if found.cards else 0,
         last_step=found.cards[-1]["step"] if found.cards else 0,
+        states=STATES,
         levels=sorted({card["chosen"] for card in found.cards if card["chosen"] is not None}),
         left_out=found.left_out + _kept_less(run, has_cards=bool(found.cards)),
         data=htmlsafe_json_dumps(data, ensure_ascii=False, separators=(",", ":")),
@@ -108,7 +113,7 @@ def comparison_page(runs: Mapping[str, Run], links: Mapping[str, str]) -> str:
     ]
     facts = {name: dict(_facts(run)) for name, run in runs.items()}
     rows = list(dict.fromkeys(key for each in facts.values() for key in each))
-    return _render(
+    return render(
         "comparison.html",
         title="Comparison of " + ", ".join(runs),
         charts=charts,
@@ -118,7 +123,8 @@ def comparison_page(runs: Mapping[str, Run], links: Mapping[str, str]) -> str:
     )
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """A page from a template of templates/, with the script and the styles that all pages share."""
     script = _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     text = _environment().get_template(template).render(

@@ -1,4 +1,4 @@
-"""A training run's folder by hand: two prompts per step with known rewards, tiny pictures, and the files beside them."""
+"""Folders by hand: a training run with two prompts per step and known rewards, an evaluation; with tiny pictures."""
 
 import gzip
 import json
@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from made_runs import CARD, CONFIG, record, row, write_lines
 from PIL import Image
+
+from hint_grpo.evaluation.results import Result, summarise, write_results, write_summary
 
 
 @pytest.fixture
@@ -49,5 +51,45 @@ def make_run(tmp_path):
             with gzip.open(folder / "rollouts" / "steps-000001.jsonl.gz", "wt") as file:
                 file.writelines(json.dumps(one) + "\n" for one in rows)
         return folder
+
+    return make
+
+
+@pytest.fixture
+def make_scale(tmp_path):
+    """make_scale("eval", 0.8, "rwp") -> an output folder with this scale: each letter is an answer (right, wrong, right by the
+    paper's protocol alone)."""
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (300, 448), "green").save(data / "images" / f"{number}.png")
+
+    def make(
+        name, scale, letters, *, no_image=False, completion="so</think><answer>{}</answer>", question="What is x?"
+    ) -> Path:
+        results = []
+        for number, letter in enumerate(letters):
+            answer = "65°" if letter == "r" else "60°"
+            path = f"./Geo170K/images/{number}.png"
+            results.append(
+                Result(
+                    id=path,
+                    image_path=path,
+                    question=question,
+                    ground_truth="65°",
+                    completion=completion.format(answer),
+                    answer=answer,
+                    correct_paper=letter in "rp",
+                    correct_strict=letter == "r",
+                    num_tokens=9,
+                    finish_reason="length" if letter == "w" else "stop",
+                )
+            )
+        folder = tmp_path / name / f"scale-{scale}{'-no_image' if no_image else ''}"
+        folder.mkdir(parents=True)
+        write_results(folder / "results.jsonl", results)
+        made_with = {"model_path": "/models/Toy-VL", "data_path": str(data), "versions": {"torch": "2.0"}}
+        write_summary(folder, summarise(results, name=folder.name, scale=scale, no_image=no_image, made_with=made_with))
+        return folder.parent
 
     return make

@@ -149,6 +149,16 @@ def test_the_comparison_opens_without_errors(make_run, opened):
     assert "two" in opened(first / "comparison.html").check().dom
 
 
+def test_an_evaluation_opens_without_errors(make_scale, opened):
+    make_scale("eval", 0.0, "rwpw")
+    path = report_of(make_scale("eval", 0.8, "rwpr"))
+    page = opened(path).check()
+    assert page.count == "4 questions"
+    assert page.dom.count("<img ") == page.dom.count('class="drawn"') == 4
+    assert page.dom.count('class="answer right"') == 5
+    assert opened(path, "#show=differs&search=65").check().count == "1 of 4 questions"
+
+
 def test_the_checks_notice_errors_and_requests(opened, tmp_path):
     path = tmp_path / "bad.html"
     path.write_text('<img src="http://pictures.invalid/x.png"><script>console.error("boom")</script>')

@@ -1,4 +1,4 @@
-// The prompts of report.html: filters, search, pages and keys. The view is in the address: #level=1&show=hinted&search=angle&page=2
+// The prompts or questions of a report: filters, search, pages and keys. The view is in the address: #level=1&show=hinted&search=angle&page=2
 // Texts of models and data become text nodes, never markup.
 "use strict";
 (() => {
@@ -7,9 +7,8 @@
   const data = JSON.parse(source.textContent);
   source.remove();
   const PER_PAGE = 20;
-  const NAMES = ["search", "step", "level", "show", "sample"];
-  const STATES = { hinted: "right only with a hint", never: "never correct", unaided: "right without a hint" };
   const form = document.getElementById("filters");
+  const NAMES = ["search", "step", "level", "show", "sample"].filter((name) => form.elements[name]);
   const list = document.getElementById("cards");
   const byId = (id) => document.getElementById(id);
   let found = [], page = 0, current = 0;
@@ -57,7 +56,7 @@
 
   // The turn as the model saw it: <think>, the hint (if it is in the turn), and what the model wrote.
   function turn(level, text, needle) {
-    const parts = [element("span", "tag", data.think)];
+    const parts = data.think ? [element("span", "tag", data.think)] : [];
     if (level.hint && data.injection === "answer") parts.push(element("mark", "", ...marked(level.hint, needle)));
     for (const piece of text.split(/(<\/?(?:think|answer)>)/)) {
       if (/^<\/?(?:think|answer)>$/.test(piece)) parts.push(element("span", "tag", piece));
@@ -71,16 +70,20 @@
     const right = completion.verdict === "right";
     const value = completion.answer === null ? null : element("span", "value", " ", ...marked(completion.answer.trim(), needle));
     const rewards = Object.entries(completion.rewards).map(([name, reward]) => name + " " + number(reward));
-    const facts = [...rewards];
+    const facts = [...(completion.notes || []), ...rewards];
     if (completion.advantage !== null) facts.push("advantage " + number(completion.advantage));
     facts.push(completion.tokens + " tokens" + (completion.finish === "length" ? ", cut off" : ""));
     return element("article", right ? "answer right" : "answer wrong",
+      completion.name ? element("div", "name", completion.name) : null,
       element("header", "", (right ? "✓ " : "✗ ") + completion.verdict + (value ? ":" : ""), value),
       turn(level, completion.text, needle),
       element("footer", "", facts.join(" · ")));
   }
 
+  const grid = (level, needle) => element("div", "answers", ...level.completions.map((one) => answer(level, one, needle)));
+
   function levelBlock(card, level, needle) {
+    if (level.level === null) return element("section", "level", grid(level, needle)); // an evaluation has no levels
     const trained = level.level === card.chosen;
     const facts = [];
     if (level.hint) {
@@ -101,8 +104,7 @@
       const [head, tail] = before.split("{Question}");
       block.append(element("p", "asked", head, ...marked(card.question, needle), tail, element("mark", "", ...marked(level.hint, needle)), after));
     }
-    if (level.completions.length)
-      block.append(element("div", "answers", ...level.completions.map((one) => answer(level, one, needle))));
+    if (level.completions.length) block.append(grid(level, needle));
     else if (level.rewards)
       block.append(element("p", "", "rewards: " + level.rewards.map(number).join(", ") + " (the completions were not stored)"));
     return block;
@@ -116,11 +118,12 @@
   }
 
   function cardElement(card, needle) {
+    const isStep = card.step !== undefined;
     const header = element("header", "",
-      element("b", "", "Step " + card.step),
-      link(card.id, { sample: card.id }, "this sample at all steps"),
-      element("span", "badge " + card.state, STATES[card.state]),
-      element("span", "grow", link("link", { sample: card.id, step: card.step }, "the address of this prompt")));
+      isStep ? element("b", "", "Step " + card.step) : null,
+      link(card.id, { sample: card.id }, isStep ? "this sample at all steps" : "this question alone"),
+      element("span", "badge " + card.state, data.states[card.state]),
+      element("span", "grow", link("link", isStep ? { sample: card.id, step: card.step } : { sample: card.id }, "the address of this card")));
     const texts = element("div", "",
       element("p", "", element("span", "label", "Question"), ...marked(card.question, needle)),
       element("p", "", element("span", "label", "Ground truth"), element("b", "", ...marked(card.solution, needle))));
@@ -177,7 +180,7 @@
     const needle = view.search.toLowerCase();
     list.replaceChildren(...shown.map((card) => cardElement(card, needle)));
     byId("count").textContent = found.length === data.cards.length
-      ? `${found.length} prompts` : `${found.length} of ${data.cards.length} prompts`;
+      ? `${found.length} ${data.noun}` : `${found.length} of ${data.cards.length} ${data.noun}`;
     byId("page").textContent = `page ${page + 1} of ${pages}`;
     byId("previous").disabled = page === 0;
     byId("next").disabled = page + 1 >= pages;
