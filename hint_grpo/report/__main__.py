@@ -46,7 +46,12 @@ def _report_evaluations(folders: Sequence[Path]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    replace_file(path, text)
+    try:
+        replace_file(path, text)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}; copy the folder to a place that you can write to"
+        ) from None
     print(path, flush=True)
 
 

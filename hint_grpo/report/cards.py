@@ -25,6 +25,7 @@ from PIL import Image
 
 from hint_grpo.data.images import open_image
 from hint_grpo.data.paths import BadImage
+from hint_grpo.report.data import whole_lines
 from hint_grpo.scoring.explanation import RIGHT
 from hint_grpo.training import ledger, rollout_log
 
@@ -106,11 +107,8 @@ def _evenly(total: int, count: int) -> set[int]:
 def _records(folder: Path) -> defaultdict[tuple[int, str], Iterator[ledger.Record]]:
     """The ledger's records by step and id, each key's in their order."""
     lists: dict[tuple[int, str], list[ledger.Record]] = defaultdict(list)
-    try:
-        for record in ledger.read(folder / ledger.FILE_NAME):
-            lists[record["step"], record["id"]].append(record)
-    except json.JSONDecodeError:
-        pass  # half a line at the end: the run goes on, or was killed
+    for record in whole_lines(folder / ledger.FILE_NAME):
+        lists[record["step"], record["id"]].append(record)
     iterators: defaultdict[tuple[int, str], Iterator[ledger.Record]] = defaultdict(lambda: iter(()))
     iterators.update({key: iter(records) for key, records in lists.items()})
     return iterators
@@ -172,8 +170,8 @@ def embed_pictures(paths: Iterable[str], max_bytes: int) -> list[dict[str, Any]]
                 data, reason = _data_uri(open_image(path)), ""
             except BadImage as error:
                 reason = str(error)
-            except OSError as error:
-                reason = error.strerror or str(error)
+            except (OSError, ValueError) as error:  # ValueError: a null character in the path
+                reason = getattr(error, "strerror", None) or str(error)
         if data and size + len(data) > max_bytes:
             data, reason, size = None, "left out: the page's pictures have reached their size limit", max_bytes
         size += len(data or "")

@@ -78,7 +78,7 @@ def read_run(folder: Path) -> Run:
     """Raises UserError if the folder does not exist or has no hint ledger with a record."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the --output_dir of a training run")
-    records = list(_whole_lines(folder / ledger.FILE_NAME))
+    records = list(whole_lines(folder / ledger.FILE_NAME))
     if not records:
         raise UserError(
             f"{folder / ledger.FILE_NAME} is missing or empty: give the --output_dir of a training run that has finished a step"
@@ -86,7 +86,7 @@ def read_run(folder: Path) -> Run:
     by_step: dict[int, list[ledger.Record]] = defaultdict(list)
     for record in records:
         by_step[record["step"]].append(record)
-    log = list(_whole_lines(folder / LOG_NAME))
+    log = list(whole_lines(folder / LOG_NAME))
     state = _json(folder / "trainer_state.json")
     runtimes = [entry["train_runtime"] for entry in log if "train_runtime" in entry]
     config = _text(folder / presets.FILE_NAME)
@@ -157,7 +157,7 @@ def _log_series(log: Iterable[Mapping[str, Any]]) -> dict[str, Series]:
 # Files
 
 
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a file that a running or killed run may have left with half a line at its end; none without the file."""
     if not path.is_file():
         return

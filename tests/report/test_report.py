@@ -236,6 +236,13 @@ def test_mistakes_are_one_line(make_run, tmp_path, what):
     assert not (good / "report.html").exists()  # nothing is written before all folders are read
 
 
+def test_a_page_that_cannot_be_written_is_a_mistake(make_run):
+    folder = make_run(steps=1)
+    (folder / "report.html").mkdir()
+    with pytest.raises(UserError, match=r"report\.html cannot be written: Is a directory"):
+        main([str(folder)])
+
+
 def test_the_command_exits_with_2_and_imports_nothing_heavy(tmp_path):
     command = [sys.executable, "-m", "hint_grpo.report", str(tmp_path / "none")]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -193,6 +193,8 @@
     show(view);
   }
 
+  const clear = () => update({ ...Object.fromEntries(NAMES.map((name) => [name, ""])), page: 1 });
+
   // --- moving
 
   function select(place, scrolls) {
@@ -233,7 +235,7 @@
     n: () => turnPage(1, 0), p: () => turnPage(-1, 0),
     s: () => { const card = found[page * PER_PAGE + current]; if (card) location.hash = new URLSearchParams({ sample: card.id }); },
     "/": () => form.elements.search.focus(),
-    Escape: () => { location.hash = ""; },
+    Escape: () => clear(),
     "?": () => (help.open ? help.close() : help.showModal()),
   };
 
@@ -248,9 +250,14 @@
   });
   form.addEventListener("input", () => update({ ...viewOfForm(), page: 1 }));
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", (event) => { event.preventDefault(); document.activeElement.blur(); update({ search: "", step: "", level: "", show: "", sample: "", page: 1 }); });
+  form.addEventListener("reset", (event) => { event.preventDefault(); document.activeElement.blur(); clear(); });
   byId("previous").addEventListener("click", () => turnPage(-1, 0));
   byId("next").addEventListener("click", () => turnPage(1, 0));
-  window.addEventListener("hashchange", () => { show(viewOfAddress()); if (location.hash.length > 1) byId("prompts").scrollIntoView(); });
-  show(viewOfAddress());
+  // A view that is opened by its address starts at the cards.
+  function open() {
+    show(viewOfAddress());
+    if (location.hash.length > 1) byId("prompts").scrollIntoView();
+  }
+  window.addEventListener("hashchange", open);
+  open();
 })();
