@@ -3,7 +3,7 @@
     1. a toy world
     2. six training runs from one starting point: Hint-GRPO and plain GRPO, three seeds each
     3. evaluation of one trained model, with and without the picture and with calibration
-    -> tables and plots in output/demo
+    -> tables, plots and pages in output/demo
 
 All numbers are measured in this run by the published entry points, train_model.py and test_model.py.
 """
@@ -40,6 +40,8 @@ CLOSING = """
 Data utilisation is the share of prompts whose completions differ in reward; GRPO learns only from these.
 
 Look at:
+  {out}/adaptive-1/report.html                every question, hint and answer of one training, in a browser
+  {out}/evaluation/report.html                the evaluated answers at both scales side by side
   {out}/tables.md                             the tables above
   {out}/data_utilization.png                  data utilisation over the steps of two runs, one of each method
   {out}/evaluation/accuracy_by_scale.png      accuracy against calibration scale
@@ -172,7 +174,8 @@ def evaluation_table(out: Path) -> list[str]:
 
 
 def write_results(out: Path, start: Path) -> None:
-    """Draws data utilisation over the steps of the first seed's two runs; prints and saves the tables."""
+    """Draws data utilisation over the steps of the first seed's two runs, prints and saves the tables, writes the report
+    pages."""
     from hint_grpo.training.plots import plot_utilization  # imports matplotlib
 
     ledgers = {label: out / f"{policy}-{SEEDS[0]}" / ledger.FILE_NAME for policy, label in POLICIES.items()}
@@ -180,6 +183,8 @@ def write_results(out: Path, start: Path) -> None:
     tables = "\n".join(["", *training_table(out, start), "", *evaluation_table(out), ""])
     print(tables, end="")
     (out / "tables.md").write_text(tables)
+    for folder in (out / f"adaptive-{SEEDS[0]}", out / "evaluation"):
+        run([sys.executable, "-m", "hint_grpo.report", str(folder)], out / "logs" / f"report-{folder.name}.txt")
 
 
 def closing(out: Path, seconds: float) -> str:
