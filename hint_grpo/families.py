@@ -45,13 +45,18 @@ WITHOUT_VLLM = frozenset({"mllama"})
 LARGE_SIDE = 8192  # pixels; a square picture of this side reaches the limit of every image processor
 
 
-def vllm_supports(model_path: Path) -> bool:
-    """Whether vLLM can load the model in this folder, by its config.json; raises UserError if that is not JSON."""
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model's config.json as a dictionary; UserError if it is not JSON."""
     try:
-        config = json.loads((model_path / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{model_path / 'config.json'} is not JSON ({error}); download the model again") from error
-    return config.get("model_type") not in WITHOUT_VLLM
+        raise UserError(f"{folder / 'config.json'} is not JSON ({error}): download the model again") from error
+    return config if isinstance(config, dict) else {}
+
+
+def vllm_supports(model_path: Path) -> bool:
+    """Whether vLLM can load the model in this folder, by its config.json; UserError if that is not JSON."""
+    return read_config(model_path).get("model_type") not in WITHOUT_VLLM
 
 
 def vision_token_ids(config: Any, tokenizer: Any) -> list[int]:

@@ -5,7 +5,6 @@ network for minutes; here a single connection is tried first. A refused connecti
 silent network gets `PATIENCE_S`, which a slow one needs. Every failure is a UserError with one line.
 """
 
-import json
 import os
 import re
 import socket
@@ -15,12 +14,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from hint_grpo.families import (
-    vllm_supports as vllm_supports,  # re-exported: applies to the folder returned by `find_model`
-)
+from hint_grpo.families import read_config
 from hint_grpo.machine.errors import UserError
 
 PATIENCE_S = 20.0  # seconds for one connection to the Hub
@@ -44,7 +40,7 @@ def is_folder(name: str) -> bool:
 def find_model(name: str, flag: str, revision: str | None = None) -> Path:
     """The folder with the model's config.json: `name` itself, or the Hub cache, where only the small files are downloaded.
 
-    `flag` names the command-line flag in messages. Raises UserError if there is no such folder or no such model.
+    `flag` names the command-line flag in messages. Raises UserError if neither a folder nor a model has this name.
     """
     if is_folder(name):
         folder = Path(name).expanduser()
@@ -90,15 +86,6 @@ def check_model_files(folder: Path, what: str, *, weights: Sequence[str] = ()) -
         raise UserError(f"{what} holds no weights (*.safetensors): download the model again")
     if any(not path.is_file() or path.stat().st_size == 0 for path in found):
         raise UserError(f"{what} holds an empty weights file: the download is incomplete, download the model again")
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A model's config.json as a dictionary; UserError if it is not JSON."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{folder / 'config.json'} is not JSON ({error}): download the model again") from error
-    return config if isinstance(config, dict) else {}
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -23,13 +23,12 @@ from hint_grpo.machine.files import replace_file
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.scoring.choices import last_yes_or_no, letters_given, letters_led_to, yes_or_no
 from hint_grpo.scoring.single_value import MAX_CHARACTERS, read_single_value
-from hint_grpo.scoring.vocabulary import is_option, texts_by_letter
+from hint_grpo.scoring.vocabulary import UP_TO_ANSWER_IS, is_option, texts_by_letter
 
 COMPLETIONS_FILE = "completions.json"
 
 _TAG = re.compile(r"</?(?:think|answer)\s*>", re.IGNORECASE)
 _BRACKETED = re.compile(r"\(([A-Z])\)")
-_ANSWER_IS = re.compile(r"^.*\banswer\s*(?:is|:)\s*", re.IGNORECASE)
 
 # ----------------------------------------------------------------------------------------------------
 # From an answer to a Result
@@ -111,7 +110,7 @@ def _chosen_letter(completion: str, options: tuple[str, ...], protocol: str) -> 
 def _option_with_words(text: str, options: tuple[str, ...]) -> str | None:
     """The letter of the only option whose text is the answer, alone or after its letter ("D tokyo"); else None."""
     texts = texts_by_letter(options)
-    answers = {tuple(_words(text)), tuple(_words(_ANSWER_IS.sub("", text[:MAX_CHARACTERS])))}
+    answers = {tuple(_words(text)), tuple(_words(UP_TO_ANSWER_IS.sub("", text[:MAX_CHARACTERS])))}
     found = _only(
         letter
         for letter, option in texts.items()

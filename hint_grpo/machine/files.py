@@ -3,8 +3,9 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +31,15 @@ def replace_file(path: Path, content: str | bytes, *, durable: bool = True) -> N
             file.flush()
             os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+# ----------------------------------------------------------------------------------------------------
+# What an earlier run left
+
+
+def first_free(name: Callable[[int], Path]) -> Path:
+    """The first of `name(1)`, `name(2)`, ... that does not exist yet."""
+    return next(path for number in count(1) if not (path := name(number)).exists())
 
 
 # ----------------------------------------------------------------------------------------------------

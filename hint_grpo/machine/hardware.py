@@ -1,11 +1,14 @@
-"""The CPU cores, GPUs and NVIDIA driver of this machine. Light to import; queries NVML, which needs no CUDA context."""
+"""The CPU cores, GPUs, NVIDIA driver and installed packages of this machine. Light to import; queries NVML, which needs no CUDA
+context."""
 
+import contextlib
 import ctypes
+import importlib.metadata
 import importlib.util
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -180,3 +183,12 @@ def check_gpus() -> None:
             raise UserError(
                 f"a GPU is present (driver {found.version}), but torch cannot use it: {reason}; {TO_RUN_WITHOUT_GPU}"
             )
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed, by name."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

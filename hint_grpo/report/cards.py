@@ -25,7 +25,7 @@ from PIL import Image
 
 from hint_grpo.data.images import open_image
 from hint_grpo.data.paths import BadImage
-from hint_grpo.report.data import whole_lines
+from hint_grpo.evaluation.results import read_lines
 from hint_grpo.scoring.explanation import RIGHT
 from hint_grpo.training import ledger, rollout_log
 
@@ -36,6 +36,7 @@ MAX_TEXT = 30_000_000
 MAX_PICTURE_SIDE = 224
 MAX_PICTURE_BYTES = 16_000_000
 """Of all pictures together, encoded."""
+OVER_LIMIT = "left out: the page's pictures have reached their size limit"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _evenly(total: int, count: int) -> set[int]:
 def _records(folder: Path) -> defaultdict[tuple[int, str], Iterator[ledger.Record]]:
     """The ledger's records by step and id, each key's in their order."""
     lists: dict[tuple[int, str], list[ledger.Record]] = defaultdict(list)
-    for record in whole_lines(folder / ledger.FILE_NAME):
+    for record in read_lines(folder / ledger.FILE_NAME):
         lists[record["step"], record["id"]].append(record)
     iterators: defaultdict[tuple[int, str], Iterator[ledger.Record]] = defaultdict(lambda: iter(()))
     iterators.update({key: iter(records) for key, records in lists.items()})
@@ -164,7 +165,7 @@ def embed_pictures(paths: Iterable[str], max_bytes: int) -> list[dict[str, Any]]
     size = 0
     pictures = []
     for path in paths:
-        data, reason = None, "left out: the page's pictures have reached their size limit"
+        data, reason = None, OVER_LIMIT
         if size < max_bytes:
             try:
                 data, reason = _data_uri(open_image(path)), ""
@@ -173,7 +174,7 @@ def embed_pictures(paths: Iterable[str], max_bytes: int) -> list[dict[str, Any]]
             except (OSError, ValueError) as error:  # ValueError: a null character in the path
                 reason = getattr(error, "strerror", None) or str(error)
         if data and size + len(data) > max_bytes:
-            data, reason, size = None, "left out: the page's pictures have reached their size limit", max_bytes
+            data, reason, size = None, OVER_LIMIT, max_bytes
         size += len(data or "")
         pictures.append({"path": path, "data": data, "reason": reason})
     return pictures
@@ -206,7 +207,7 @@ def _left_out(
         except (ValueError, KeyError, TypeError):
             yield "The run itself stored less than it sampled."
     missing = [picture for picture in pictures if not picture["data"]]
-    over = sum(picture["reason"].startswith("left out") for picture in missing)
+    over = sum(picture["reason"] == OVER_LIMIT for picture in missing)
     if over:
         yield f"{over:,} of {len(pictures):,} pictures are left out: together they may have {limits.picture_bytes / 1e6:g} MB."
     if len(missing) > over:

@@ -8,17 +8,17 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from hint_grpo.evaluation.results import read_lines
 from hint_grpo.machine.errors import UserError
 from hint_grpo.training import ledger, presets
 
-LOG_NAME = "log.jsonl"
 STAGES = ("generate", "score", "sync", "policy", "reference", "update")
 LOGP_GAP = "sampling/sampling_logp_difference/mean"
 LAST_STEPS = 10
@@ -78,7 +78,7 @@ def read_run(folder: Path) -> Run:
     """Raises UserError if the folder does not exist or has no hint ledger with a record."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the --output_dir of a training run")
-    records = list(whole_lines(folder / ledger.FILE_NAME))
+    records = list(read_lines(folder / ledger.FILE_NAME))
     if not records:
         raise UserError(
             f"{folder / ledger.FILE_NAME} is missing or empty: give the --output_dir of a training run that has finished a step"
@@ -86,7 +86,7 @@ def read_run(folder: Path) -> Run:
     by_step: dict[int, list[ledger.Record]] = defaultdict(list)
     for record in records:
         by_step[record["step"]].append(record)
-    log = list(whole_lines(folder / LOG_NAME))
+    log = list(read_lines(folder / ledger.LOG_NAME))
     state = _json(folder / "trainer_state.json")
     runtimes = [entry["train_runtime"] for entry in log if "train_runtime" in entry]
     config = _text(folder / presets.FILE_NAME)
@@ -155,16 +155,6 @@ def _log_series(log: Iterable[Mapping[str, Any]]) -> dict[str, Series]:
 
 # ----------------------------------------------------------------------------------------------------
 # Files
-
-
-def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a file that a running or killed run may have left with half a line at its end; none without the file."""
-    if not path.is_file():
-        return
-    try:
-        yield from ledger.read(path)
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return
 
 
 def _text(path: Path) -> str:

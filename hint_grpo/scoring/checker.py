@@ -37,7 +37,7 @@ from hint_grpo.scoring.several_values import (
     symbols_of,
 )
 from hint_grpo.scoring.single_value import MAX_CHARACTERS, Link, Reading, read_single_value
-from hint_grpo.scoring.vocabulary import conversion_factor, gold_letter
+from hint_grpo.scoring.vocabulary import UP_TO_ANSWER_IS, conversion_factor, gold_letter
 
 # ----------------------------------------------------------------------------------------------------
 # The answer of a completion: the think and answer tags. The first step of `strict`; linear in the text's length.
@@ -337,7 +337,7 @@ def _same_words(answer: str, gold: str) -> bool:
 
 def _words(text: str) -> list[str]:
     """Words, signs, and the brackets of points and intervals: "The answer is (0, x]" gives ["(", "0", "x", "]"]."""
-    text = re.sub(r"(?i)^.*\banswer\s*(?:is|:)\s*", "", plain_markup(text[:MAX_CHARACTERS]))
+    text = UP_TO_ANSWER_IS.sub("", plain_markup(text[:MAX_CHARACTERS]))
     signs = r"[-+*/=<>≤≥≠^()\[\]]" if re.search(r"[0-9].*,|,.*[0-9]", text) else r"[-+*/=<>≤≥≠^]"
     return [word for word in re.findall(rf"[^\W_]+|{signs}", text.casefold()) if word != "the"]
 

@@ -158,6 +158,8 @@ CANDIDATE_WORD = re.compile("between|from|either|neither|both|respectively")
 # ----------------------------------------------------------------------------------------------------
 # Words that divide a text into clauses
 
+# What stands before an answer in words: "So the answer is ".
+UP_TO_ANSWER_IS = re.compile(r"^.*\banswer\s*(?:is|:)\s*", re.IGNORECASE)
 # What follows is the conclusion: "so x = 65", "the answer is 65", "所以x=65".
 CONCLUSION = re.compile(
     r"\b(?:therefore|thus|hence|so|answer(?=\s*(?:is|[:=]))|in conclusion)\b|答案|所以|因此|故", re.IGNORECASE

@@ -18,8 +18,6 @@ from hint_grpo.training import checkpoints, ledger, rollout_log
 from hint_grpo.training.monitoring import FOLDER, NAMES, Watchdog, warn
 from hint_grpo.training.trainer import HintGRPOTrainer
 
-LOG_NAME = "log.jsonl"
-
 
 class CleanStart(TrainerCallback):
     """Truncates ledger, log and rollouts to the step at which training begins, moves later checkpoints aside, deletes an
@@ -29,7 +27,7 @@ class CleanStart(TrainerCallback):
         if state.is_world_process_zero:
             folder = Path(args.output_dir)
             folder.mkdir(parents=True, exist_ok=True)
-            for name in (ledger.FILE_NAME, LOG_NAME):
+            for name in (ledger.FILE_NAME, ledger.LOG_NAME):
                 ledger.start(folder / name, state.global_step)
             rollout_log.start(folder / rollout_log.FOLDER, state.global_step)
             if aside := checkpoints.put_aside(folder, state.global_step):
@@ -42,7 +40,7 @@ class LogFile(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and logs:
-            ledger.append(Path(args.output_dir) / LOG_NAME, [{"step": state.global_step, **logs}])
+            ledger.append(Path(args.output_dir) / ledger.LOG_NAME, [{"step": state.global_step, **logs}])
 
 
 class StageTimes(TrainerCallback):

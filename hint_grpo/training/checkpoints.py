@@ -14,11 +14,11 @@ import math
 import os
 import shutil
 from dataclasses import MISSING, asdict, dataclass, fields
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hint_grpo.machine.errors import UserError
+from hint_grpo.machine.files import first_free
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -127,7 +127,7 @@ def put_aside(output_dir: Path, step: int) -> Path | None:
     others = [folder for folder in checkpoints_in(output_dir) if step_of(folder) > step]
     if not others:
         return None
-    aside = next(folder for n in count(1) if not (folder := output_dir / f"earlier-{n}").exists())
+    aside = first_free(lambda number: output_dir / f"earlier-{number}")
     aside.mkdir()
     for folder in others:
         os.rename(folder, aside / folder.name)

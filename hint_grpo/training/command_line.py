@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hint_grpo import hub
+from hint_grpo.families import read_config as read_model_config
 from hint_grpo.machine.errors import UserError, did_you_mean, run_main
 from hint_grpo.machine.hardware import count_gpus
 from hint_grpo.training import flag_checks, flag_values
@@ -190,7 +191,7 @@ def _dtype(values: Mapping[str, Any]) -> str:
     dtype = values["torch_dtype"] or values["dtype"] or "auto"
     if dtype != "auto":
         return dtype
-    config = hub.read_config(hub.find_model(values["model_name_or_path"], "--model_name_or_path"))
+    config = read_model_config(hub.find_model(values["model_name_or_path"], "--model_name_or_path"))
     stored = config.get("dtype") or config.get("torch_dtype") or "float32"
     return stored if stored in AUTOCAST else "float32"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hint_grpo import hub
+from hint_grpo.families import vllm_supports
 from hint_grpo.machine.errors import UserError, did_you_mean
 from hint_grpo.machine.files import check_output
 from hint_grpo.machine.hardware import check_gpus, count_gpus, under_torchrun
@@ -119,7 +120,7 @@ def check_model(values: Values) -> None:
     folder = hub.find_model(name, "--model_name_or_path", revision=values["model_revision"])
     weights = hub.ANY_WEIGHTS if hub.is_folder(name) else ()  # those of a Hub name are not downloaded yet
     hub.check_model_files(folder, f"--model_name_or_path {name}", weights=weights)
-    if values["use_vllm"] and not hub.vllm_supports(folder):
+    if values["use_vllm"] and not vllm_supports(folder):
         raise UserError(f"vLLM does not support the model of {name}: use --use_vllm false")
     _check_attention(values["attn_implementation"], on_cpu=values["use_cpu"])
 
@@ -227,7 +228,8 @@ def _check_loss(values: Values) -> None:
         raise UserError("--loss_type luspo needs --importance_sampling_level sequence")
     if values["sync_ref_model"] and values["beta"] == 0:
         raise UserError(
-            "--sync_ref_model true and --beta 0: without the KL term there is no reference model to update; leave one of them out"
+            "--sync_ref_model true and --beta 0: without the KL term a run has no reference model to update; "
+            "leave one of them out"
         )
     if values["entropy_coef_min"] > values["entropy_coef_max"]:
         raise UserError("--entropy_coef_min is above --entropy_coef_max: swap or change them")

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hint_grpo.machine.files import replace_file
+from hint_grpo.machine.files import first_free, replace_file
 from hint_grpo.rollout.escalation import Rollout
 
 Record = dict[str, Any]
 FILE_NAME = "hint_ledger.jsonl"
+LOG_NAME = "log.jsonl"
+"""The run's other file of records by step: what is logged."""
 
 
 def is_valid(rewards_G: Sequence[float]) -> bool:
@@ -98,12 +100,7 @@ def start(path: Path, step: int) -> None:
     if not path.exists():
         return
     if step == 0:
-        aside = next(
-            candidate
-            for number in range(1, 10_000)
-            if not (candidate := path.with_name(f"{path.stem}.{number}.jsonl")).exists()
-        )
-        path.rename(aside)
+        path.rename(first_free(lambda number: path.with_name(f"{path.stem}.{number}.jsonl")))
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():

@@ -3,12 +3,12 @@
 `facts_of` collects the facts from a run's configuration and its hint ledger, `card_text` turns them into Markdown.
 """
 
-import importlib.metadata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hint_grpo.machine.hardware import installed_versions
 from hint_grpo.training import ledger
 from hint_grpo.training.presets import preset_line
 
@@ -110,19 +110,8 @@ def facts_of(args: Any, *, base_model: str, is_adapter: bool, records: Iterable[
         settings={flag: args.flags[flag] for flag in LISTED_FLAGS if flag in args.flags},
         is_adapter=is_adapter,
         utilization=utilization_of(records),
-        versions=installed_versions(),
+        versions=installed_versions(PACKAGES),
     )
-
-
-def installed_versions() -> dict[str, str]:
-    """The versions of those PACKAGES that are installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def card_text(facts: CardFacts) -> str:

@@ -16,11 +16,10 @@ import json
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hint_grpo.machine.files import replace_file
+from hint_grpo.machine.files import first_free, replace_file
 from hint_grpo.rollout.escalation import Rollout
 from hint_grpo.scoring.explanation import explain
 
@@ -102,12 +101,17 @@ class RolloutLog:
         self._size: int | None = None  # of all files; counted when the first step is stored
         self._is_full = False
 
+    @property
+    def is_off(self) -> bool:
+        """Whether the flags let nothing be stored, so that no rank needs to make rows."""
+        return self.keep not in KEEP_WORDS and int(self.keep) == 0
+
     def append(self, step: int, rows_by_prompt: Sequence[list[Row]]) -> None:
         """Stores a step's rows (of all ranks, one list per prompt) as --keep_rollouts says."""
         rows = kept(rows_by_prompt, self.keep)
         if not rows or self._is_full:
             return
-        member = gzip.compress("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8"))
+        member = _member(rows)
         if self._size is None:
             self._size = sum(file.stat().st_size for file in files_in(self.folder))
         if self._size + len(member) > self.max_bytes:
@@ -133,17 +137,14 @@ def start(folder: Path, step: int) -> None:
     if not folder.exists():
         return
     if step == 0:
-        folder.rename(next(aside for n in count(1) if not (aside := folder.with_name(f"{FOLDER}.{n}")).exists()))
+        folder.rename(first_free(lambda number: folder.with_name(f"{FOLDER}.{number}")))
         return
     (folder / LEFT_OUT_FILE).unlink(missing_ok=True)
     for file in files_in(folder):
         if _first_step(file) > step:
             file.unlink()
         elif file == _file(folder, step):
-            rows = [row for row in _read_file(file) if row["step"] <= step]
-            replace_file(
-                file, gzip.compress("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-            )
+            replace_file(file, _member(row for row in _read_file(file) if row["step"] <= step))
 
 
 def read(folder: Path) -> Iterator[Row]:
@@ -154,6 +155,11 @@ def read(folder: Path) -> Iterator[Row]:
 
 def files_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("steps-*.jsonl.gz"))
+
+
+def _member(rows: Iterable[Row]) -> bytes:
+    """Rows as one gzip member of JSON lines."""
+    return gzip.compress("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8"))
 
 
 def _file(folder: Path, step: int) -> Path:

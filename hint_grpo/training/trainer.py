@@ -31,6 +31,7 @@ import hint_grpo.machine.stack
 import math
 import time
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -226,8 +227,12 @@ class HintGRPOTrainer(ResumableTrainer):
             ledger.make_record(batch.step, prompt.row, rollout, weights, prompt.num_skipped)
             for prompt, rollout in zip(batch.prompts, batch.rollouts, strict=True)
         ]
-        rows = rollout_log.rows_of(batch.step, batch.rows, batch.rollouts, self.reward_func_names, advantages)
-        records, rejected, rows = gather_object(local), gather_object(batch.rejected), gather_object(rows)
+        rows = []
+        if not self.rollout_log.is_off:
+            rows = rollout_log.rows_of(batch.step, batch.rows, batch.rollouts, self.reward_func_names, advantages)
+        # One collective for all three; then, for each, the lists of all ranks behind one another.
+        by_rank = gather_object([(local, batch.rejected, rows)])
+        records, rejected, rows = (list(chain.from_iterable(lists)) for lists in zip(*by_rank, strict=True))
         for name, value in ledger.metrics(records, self.args.policy.num_levels).items():
             self._metrics["train"][name].append(value)
         self._metrics["train"]["data/replaced_samples"].append(len(rejected))

@@ -77,3 +77,12 @@ def test_names_tell_folders_apart(tmp_path):
     assert distinct_names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
     assert distinct_names([tmp_path / "x" / "a", tmp_path / "y" / "a"]) == ["x/a", "y/a"]
     assert distinct_names([tmp_path / "a", tmp_path / "a"]) == ["a (1)", "a (2)"]
+
+
+def test_the_stages_are_those_that_a_run_logs():
+    import hint_grpo.machine.stack  # noqa: F401
+
+    from hint_grpo.report.data import STAGES
+    from hint_grpo.training.monitoring import NAMES
+
+    assert STAGES == NAMES
