@@ -11,10 +11,10 @@ NEXT = """
 Next:
   torchrun --nproc_per_node=1 train_model.py --model_name_or_path {root}/Qwen2.5-VL-toy \\
       --data_path {root}/LLaVA-CoT-100k --dataset_name LLaVA-CoT-100k \\
-      --num_groups 3 --num_generations 4 --max_completion_length 96 --max_steps 20 --learning_rate 1e-4 \\
+      --num_groups 3 --num_generations 4 --max_completion_length 144 --max_steps 20 --learning_rate 1e-4 \\
       --output_dir output/toy
   python test_model.py --model_path {root}/Qwen2.5-VL-toy --data_path {root}/Geo170K \\
-      --prompt_path {root}/geoqa_test_prompts.jsonl --scale 0.0 0.8 --max_new_tokens 128"""
+      --prompt_path {root}/geoqa_test_prompts.jsonl --scale 0.0 0.8 --max_new_tokens 144"""
 
 
 def parse() -> argparse.Namespace:

@@ -1,7 +1,7 @@
-"""How often a toy model solves the toy tasks: per hint level by sampling, and greedily with and without the picture.
+"""How often a toy model solves toy tasks: per hint level by sampling, and greedily in both prompts, with and without picture.
 
-python -m hint_grpo.toy.measure DIR/Qwen2.5-VL-toy
-python -m hint_grpo.toy.measure RUN_1 RUN_2 RUN_3 --level_0 level_0.json      level 0 only, as `make demo` compares runs
+python -m hint_grpo.toy.measure DIR/Qwen2.5-VL-toy --tasks short long cue
+python -m hint_grpo.toy.measure RUN_1 RUN_2 --tasks long --only level_0 greedy_evaluation --output_file rates.json
 
 Shape suffixes: B prompts, G completions per prompt.
 """
@@ -11,8 +11,9 @@ import hint_grpo.machine.stack  # noqa: F401
 import argparse
 import json
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from hint_grpo import hints, prompts
 from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.toy import tasks
-from hint_grpo.toy.tasks import Task, make_tasks
+from hint_grpo.toy.tasks import TASK_SETS, Task, make_tasks
 
 TRAINING_TEMPERATURE = 0.9
+BATCH_SIZE = 48  # prompts
+MAX_NEW_TOKENS = 160  # the longest reasoning has about 140; a completion that is cut counts as not answered
 
 # ----------------------------------------------------------------------------------------------------
 # Requests and their completions
@@ -99,7 +102,7 @@ def complete(
     *,
     num_samples: int = 1,
     temperature: float = 0.0,
-    max_new_tokens: int = 96,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     repetition_penalty: float = 1.0,
 ) -> list[list[str]]:
     """`num_samples` completions (G) of every request (B), without the begun part. A temperature of 0 means greedy."""
@@ -125,11 +128,14 @@ def complete(
 
 @dataclass(frozen=True, slots=True)
 class SolveRate:
-    """Shares between 0 and 1."""
+    """Shares between 0 and 1, and the counts behind them."""
 
     per_sample: float  # correct completions
     any_of_group: float  # prompts with at least one correct completion
-    answered: float  # completions that contain an answer, correct or not
+    answered: (
+        float  # completions that contain an answer, correct or not; one that is cut at max_new_tokens contains none
+    )
+    num_right_B: tuple[int, ...] = field(repr=False, compare=False, default=())  # correct completions of every prompt
 
 
 def solve_rate(completions_BG: Sequence[Sequence[str]], tasks: Sequence[Task]) -> SolveRate:
@@ -142,80 +148,88 @@ def solve_rate(completions_BG: Sequence[Sequence[str]], tasks: Sequence[Task]) -
         per_sample=sum(map(sum, correct_BG)) / len(texts),
         any_of_group=sum(map(any, correct_BG)) / len(correct_BG),
         answered=sum(extract_answer(text) is not None for text in texts) / len(texts),
+        num_right_B=tuple(map(sum, correct_BG)),
     )
 
 
-def level_rates(
-    model: PreTrainedModel, processor: Any, tasks: Sequence[Task], *, num_levels: int = 3, num_samples: int = 4
-) -> list[SolveRate]:
-    """Solve rate at every hint level, sampled at the training temperature."""
-    return [
-        solve_rate(
-            complete(
-                model,
-                processor,
-                training_requests(tasks, level, num_levels),
-                num_samples=num_samples,
-                temperature=TRAINING_TEMPERATURE,
-            ),
-            tasks,
-        )
-        for level in range(num_levels)
-    ]
+# What can be measured, by name: (the prompts, number of samples; None: greedy decoding). Greedy decoding is without the
+# generation config's repetition penalty, which test_model.py applies.
+NUM_SAMPLES = 4
+MEASURES: dict[str, tuple[Callable[[Sequence[Task]], list[GenerationRequest]], int | None]] = {
+    "level_0": (partial(training_requests, level=0, num_levels=3), NUM_SAMPLES),
+    "level_1": (partial(training_requests, level=1, num_levels=3), NUM_SAMPLES),
+    "level_2": (partial(training_requests, level=2, num_levels=3), NUM_SAMPLES),
+    "greedy_training": (partial(training_requests, level=0, num_levels=3), None),
+    "greedy_evaluation": (partial(evaluation_requests, with_image=True), None),
+    "greedy_no_picture": (partial(evaluation_requests, with_image=False), None),
+    "sampled_evaluation": (partial(evaluation_requests, with_image=True), NUM_SAMPLES),
+    "sampled_no_picture": (partial(evaluation_requests, with_image=False), NUM_SAMPLES),
+}
 
 
-def greedy_rate(model: PreTrainedModel, processor: Any, tasks: Sequence[Task], *, with_image: bool) -> SolveRate:
-    """Greedy accuracy in the evaluation format, without the generation config's repetition penalty."""
-    return solve_rate(complete(model, processor, evaluation_requests(tasks, with_image=with_image)), tasks)
+def measure(model: PreTrainedModel, processor: Any, tasks: Sequence[Task], name: str, *, seed: int = 0) -> SolveRate:
+    """One of MEASURES; samples are drawn at the training temperature, the same ones for the same seed."""
+    make_requests, num_samples = MEASURES[name]
+    requests = make_requests(tasks)
+    torch.manual_seed(seed)
+    completions: list[list[str]] = []
+    for start in range(0, len(requests), BATCH_SIZE):
+        part = requests[start : start + BATCH_SIZE]
+        if num_samples is None:
+            completions += complete(model, processor, part)
+        else:
+            temperature = TRAINING_TEMPERATURE
+            completions += complete(model, processor, part, num_samples=num_samples, temperature=temperature)
+    return solve_rate(completions, tasks)
 
 
 # ----------------------------------------------------------------------------------------------------
 # Command line
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m hint_grpo.toy.measure", description=__doc__)
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m hint_grpo.toy.measure",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="a toy model's directory")
     parser.add_argument(
-        "--level_0", type=Path, metavar="FILE", help="measure hint level 0 only; write its solve rates to FILE as JSON"
+        "--tasks", nargs="+", choices=TASK_SETS, default=["short", "long", "cue"], help="default: short long cue"
     )
-    parser.add_argument("--num_tasks", type=int, default=128)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: all")
+    parser.add_argument("--num_tasks", type=int, default=128, help="of every set (default 128)")
+    parser.add_argument("--seed", type=int, default=0, help="of the tasks and of sampling (default 0)")
+    parser.add_argument("--stream", default="measure", help="name of the random stream of the tasks (default: measure)")
+    parser.add_argument("--output_file", type=Path, help="also write the rates there, as JSON")
     arguments = parser.parse_args()
+    if arguments.num_tasks < 1:
+        raise UserError("--num_tasks must be at least 1")
     for directory in arguments.models:
         if not (directory / "config.json").is_file():
             raise UserError(f"{directory} contains no model; `python -m hint_grpo.toy DIR` writes toy models to DIR")
-    tasks = make_tasks(f"measure-{arguments.seed}", arguments.num_tasks)
-    shares = {}  # by model folder: correct completions at level 0
+    return arguments
+
+
+def main() -> None:
+    arguments = parse()
+    rates: dict[str, dict[str, dict[str, Any]]] = {}  # by model folder, task set and measure
     for directory in arguments.models:
         processor = AutoProcessor.from_pretrained(directory)
         model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
-        torch.manual_seed(arguments.seed)
-        print(f"{directory.name:24}{'per sample':>12}{'one of four':>12}{'answered':>12}")
-        if arguments.level_0:
-            (rate,) = level_rates(model, processor, tasks, num_levels=1)
-            shares[str(directory)] = rate.per_sample
-            _print_row("hint level 0", rate)
-        else:
-            _measure_all(model, processor, tasks)
-    if arguments.level_0:
-        arguments.level_0.write_text(json.dumps(shares, indent=2) + "\n")
-
-
-def _measure_all(model: PreTrainedModel, processor: Any, tasks: Sequence[Task]) -> None:
-    for level, rate in enumerate(level_rates(model, processor, tasks)):
-        _print_row(f"hint level {level} of 3", rate)
-    for name, with_image in (("greedy", True), ("greedy, no picture", False)):
-        _print_row(name, greedy_rate(model, processor, tasks, with_image=with_image))
-        # The same, separately for tasks whose numbers are in the picture and in the question.
-        for needs_picture in (True, False):
-            part = [task for task in tasks if task.needs_picture == needs_picture]
-            rate = greedy_rate(model, processor, part, with_image=with_image)
-            _print_row(f"  in the {'picture' if needs_picture else 'question'}", rate)
-
-
-def _print_row(name: str, rate: SolveRate) -> None:
-    print(f"{name:24}{rate.per_sample:12.1%}{rate.any_of_group:12.1%}{rate.answered:12.1%}", flush=True)
+        print(f"{directory.name:36}{'per sample':>12}{'one of group':>14}{'answered':>12}")
+        for name in arguments.tasks:
+            tasks = make_tasks(f"{arguments.stream}-{arguments.seed}", arguments.num_tasks, TASK_SETS[name])
+            for what in arguments.only:
+                rate = measure(model, processor, tasks, what, seed=arguments.seed)
+                rates.setdefault(str(directory), {}).setdefault(name, {})[what] = asdict(rate)
+                print(
+                    f"{f'{name}, {what}':36}{rate.per_sample:12.1%}{rate.any_of_group:14.1%}{rate.answered:12.1%}",
+                    flush=True,
+                )
+    if arguments.output_file:
+        arguments.output_file.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output_file.write_text(json.dumps(rates) + "\n")
 
 
 if __name__ == "__main__":

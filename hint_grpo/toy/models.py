@@ -12,6 +12,7 @@ again.
 import hint_grpo.machine.stack  # noqa: F401
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -262,8 +263,18 @@ def save_model(root: Path, family: Family, *, warm: bool = True, seed: int = 0) 
 
     warm: the shipped weights; False gives random ones from `seed`.
     """
+    if warm and not weights_file(family).exists():
+        raise FileNotFoundError(f"{weights_file(family)}: the shipped weights are missing")
     directory = model_directory(root, family)
-    model = warmed_up_model(family) if warm and weights_file(family).exists() else new_model(family, seed)
-    model.save_pretrained(directory)
-    toy_processor(family).save_pretrained(directory)
+    write_folder(warmed_up_model(family) if warm else new_model(family, seed), family, directory)
     return directory
+
+
+def write_folder(model: PreTrainedModel, family: Family, directory: Path) -> None:
+    """Writes a model with everything that a download contains. The folder appears when it is complete."""
+    unfinished = directory.with_name(directory.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
+    toy_processor(family).save_pretrained(unfinished)
+    shutil.rmtree(directory, ignore_errors=True)
+    unfinished.rename(directory)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hint_grpo.data.llava_cot import GEOMETRY_PREFIXES, split_steps
-from hint_grpo.toy.tasks import COLOURS, Grid, Task, count_rows
+from hint_grpo.toy.tasks import Column, Task
 
 Record = dict[str, Any]
 SEPARATORS = ("\n\n", " \n\n", "\n")  # between two tags
@@ -54,10 +54,9 @@ def joined_steps(task: Task, layout: str) -> str:
 
 def answer_text(task: Task, rng: random.Random, conclusion: str | None = None) -> str:
     """The four tagged stages of a LLaVA-CoT answer; `conclusion` replaces the solution."""
-    counting = isinstance(task.picture, Grid)
     stages = {
-        "SUMMARY": f"I will {'count the items row by row' if counting else 'read the angles and add them up'}.",
-        "CAPTION": f"The picture shows {'items in three rows' if counting else 'rays that start at point O'}.",
+        "SUMMARY": "I will read the discs from top to bottom.",
+        "CAPTION": f"The picture shows {len(task.picture)} discs in a column.",
         "REASONING": joined_steps(task, rng.choice(LAYOUTS)),
         "CONCLUSION": conclusion or task.solution,
     }
@@ -70,20 +69,18 @@ def _turns(question: str, answer: str) -> list[dict[str, str]]:
 
 def _with_choices(task: Task, rng: random.Random) -> tuple[str, str]:
     """The question with four options, and the letter of the right one."""
-    value, unit = int(task.solution.rstrip("°")), "°" if task.solution.endswith("°") else ""
-    stride = 10 if unit else 1
-    position = rng.randrange(4) if value >= 3 * stride else 0  # of the right option; none may be below zero
-    options = [f"{value + stride * (place - position)}{unit}" for place in range(4)]
+    position = rng.randrange(4)  # of the right option
+    options = [str(int(task.solution) + place - position) for place in range(4)]
     lines = [f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=True)]
     return "\n".join([task.question, *lines]), "ABCD"[position]
 
 
-def _another_question(task: Task) -> Task | None:
-    """The same grid with another colour, for the second turn of a conversation; None for an angle task."""
-    for colour in COLOURS:
-        if isinstance(task.picture, Grid) and colour not in task.question:
-            return count_rows(task.picture, colour)
-    return None
+def _red_discs(column: Column, rng: random.Random) -> list[dict[str, str]]:
+    """Another question about the same picture, for the second turn of a conversation."""
+    number = str(sum(disc.colour == "red" for disc in column))
+    stages = {"SUMMARY": "I will count.", "CAPTION": "The picture shows discs.", "REASONING": f"I count {number}."}
+    answer = rng.choice(SEPARATORS).join(f"<{tag}> {text} </{tag}>" for tag, text in stages.items())
+    return _turns("How many discs are red?", f"{answer}\n\n<CONCLUSION> {number} </CONCLUSION>")
 
 
 def _odd_turns(task: Task, oddity: str, rng: random.Random) -> list[dict[str, str]]:
@@ -100,10 +97,7 @@ def _odd_turns(task: Task, oddity: str, rng: random.Random) -> list[dict[str, st
         return _turns(task.question, answer_text(task, rng, f"The answer is {task.solution}."))
     if oddity == "unclosed":
         return _turns(task.question, answer_text(task, rng).removesuffix(" </CONCLUSION>"))
-    # two_turns
-    second = _another_question(task)
-    more = _turns(second.question, answer_text(second, rng)) if second else []
-    return _turns(task.question, answer_text(task, rng)) + more
+    return _turns(task.question, answer_text(task, rng)) + _red_discs(task.picture, rng)  # two_turns
 
 
 def training_record(task: Task, index: int, rng: random.Random) -> Record:
@@ -144,15 +138,22 @@ def foreign_records() -> list[Record]:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Test questions
+# Test questions, and a user's own records
 
 
-def test_row(task: Task, index: int) -> Record:
+def test_row(task: Task, image_path: str) -> Record:
     """One line of geoqa_test_prompts.jsonl; the ground truth is a string, as in the real file."""
+    return {"image_path": image_path, "question": task.question, "ground_truth": task.solution}
+
+
+def own_record(task: Task, id: str, image: str) -> Record:
+    """One line of a user's own training file (docs/your_own.md)."""
     return {
-        "image_path": f"./Geo170K/images/test/{index}.png",
+        "id": id,
+        "image": image,
         "question": task.question,
-        "ground_truth": task.solution,
+        "solution": task.solution,
+        "reasoning_steps": list(task.steps),
     }
 
 

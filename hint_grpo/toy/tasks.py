@@ -1,97 +1,82 @@
-"""The toy world's tasks: a picture to draw, a question, a correct reasoning in 3 to 5 steps, and the answer.
+"""The toy world's tasks: a column of coloured discs, a question, a correct reasoning in steps, and the answer.
 
 First module of the data flow: `records` turns tasks into records, `world` writes them, `warmup` trains on others of them.
 
-There are two kinds of picture. A *grid* has 3 x 3 places, some of which hold a coloured disc or square: things to count.
-A *fan* has rays from one point O: angles to read, in tens of degrees. If `needs_picture` is False, the question states all
-numbers, so that text alone answers it (and the picture agrees); otherwise at least one number must be read from the picture.
+Every colour stands for a digit, and the answer is the number that the discs spell from top to bottom. There is nothing to add
+up, so that a single disc read wrongly makes the whole answer wrong, and no other path leads to it. Three kinds:
 
-A `Solver` fills in the numbers of a reasoning. The correct one, which gives a task's `steps` and `solution`, never errs;
+short   three discs
+long    six discs: the chain on which a careless model fails, and on which hints matter
+cue     three discs whose colours are hard to see, and a question that names a colour (the *cue*). In the warm-up most discs have
+        the cue's colour; in the test they need not. A model that trusts the text more than the picture is misled: the
+        text bias of the paper's section 3.3.
+
+A `Solver` decides which discs a reasoning reads. The correct one, which gives a task's `steps` and `solution`, reads all;
 `warmup` has a careless one.
 """
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, Protocol
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-COLOURS = ("red", "blue", "green")
-SHAPES = ("disc", "square")
-GRID_SIDE = 3
-SHARE_FILLED = 0.7  # of the grid's places
-ANGLES = range(20, 90, 10)  # between two neighbouring rays, degrees
-LARGEST_FAN = 160
-STRAIGHT = 180
+DIGITS = {"red": 1, "blue": 2, "green": 3}
+"""The digit that a colour stands for."""
+COLOURS = tuple(DIGITS)
+SHORT, LONG = 3, 6  # discs
+PART = 3  # discs after which a long reasoning states the digits so far
+# The share of another colour in the discs of a `cue` task: normally distributed, cut off at 0 and 1.
+TINT_MEAN, TINT_SPREAD = 0.35, 0.15
+UNINFORMATIVE = 1 / len(COLOURS)  # a cue's validity: it agrees with a disc no more often than chance
 
-# Drawing. A grid is 84 x 84 pixels (nine image tokens, one per place), a fan 112 x 84 (twelve).
+# Drawing. A picture is one disc wide and four discs high or more (Qwen's processors enlarge anything smaller).
 SCALE = 4  # pictures are drawn four times too large, then scaled down, for smooth edges
-PLACE = 28  # pixels per place: two patches of 14, that is one image token
+PLACE = 28  # pixels per disc's place: two patches of 14, that is one image token
+MIN_PLACES = 4
 PAINT = {"red": (214, 50, 40), "blue": (45, 85, 205), "green": (40, 155, 75)}
-SECTORS = ((245, 170, 150), (150, 185, 245), (160, 225, 170), (240, 220, 140))  # fills of angle AOB, BOC, COD, ..
-BANDS = ((255, 246, 214), (255, 255, 255), (226, 238, 248))  # backgrounds of the three rows
-INK = (20, 20, 20)
-RADIUS = 50.0  # length of a fan's rays, pixels
-
-Angles = tuple[int, ...]
+# The backgrounds of the places tell them apart, so that a model of this size learns quickly which disc is which.
+BANDS = ((255, 246, 214), (255, 255, 255), (226, 238, 248), (150, 150, 150), (60, 60, 60), (255, 205, 0))
 
 # ----------------------------------------------------------------------------------------------------
 # Pictures, reasonings, tasks
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Disc:
+    """A colour, and the share (0 to 1) of another one mixed into it."""
+
     colour: str
-    shape: str
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Nine places, row by row; None is an empty place."""
-
-    places: tuple[Item | None, ...]
-
-    def row_counts(self, colour: str) -> tuple[int, ...]:
-        """Number of items of `colour` in each of the three rows."""
-        rows = (self.places[i : i + GRID_SIDE] for i in range(0, len(self.places), GRID_SIDE))
-        return tuple(sum(item is not None and item.colour == colour for item in row) for row in rows)
+    tint: str = "red"
+    tint_share: float = 0.0
 
     @property
-    def num_items(self) -> int:
-        return sum(item is not None for item in self.places)
+    def paint(self) -> tuple[int, int, int]:
+        """Red, green and blue, 0 to 255."""
+        pairs = zip(PAINT[self.colour], PAINT[self.tint], strict=True)
+        red, green, blue = (round((1 - self.tint_share) * own + self.tint_share * other) for own, other in pairs)
+        return red, green, blue
 
 
-@dataclass(frozen=True, slots=True)
-class Fan:
-    """Rays OA, OB, ... counted from the right: `angles[0]` is angle AOB, `angles[1]` angle BOC, and so on."""
-
-    angles: Angles
-    straight_end: bool = False  # whether there is one more ray, opposite to OA
+Column = tuple[Disc, ...]
+"""The discs of a picture, from top to bottom."""
 
 
 class Solver(Protocol):
-    """Decides which numbers a reasoning states."""
+    """Decides which discs a reasoning reads."""
 
-    def read(self, true: int, options: Sequence[int]) -> int:
-        """The number stated for one that is read from the picture or the question; `options` are the plausible ones."""
-        ...
-
-    def compute(self, true: int, unit: int) -> int:
-        """The number stated for a result; `unit` is the step between neighbouring results (1 for counts, 10 for degrees)."""
+    def reads(self, step: int) -> bool:
+        """Whether the disc of the reasoning's step at this index is read; otherwise the step states a wrong digit."""
         ...
 
 
 class CorrectSolver:
-    """States the true numbers."""
+    """Reads every disc."""
 
-    def read(self, true: int, options: Sequence[int]) -> int:
-        return true
-
-    def compute(self, true: int, unit: int) -> int:
-        return true
+    def reads(self, step: int) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,232 +91,135 @@ class Reasoning:
 class Task:
     """A picture with a question about it; `solve` writes the reasoning with a given solver."""
 
-    kind: str
+    kind: Literal["short", "long", "cue"]
     source: Literal["CLEVR_v1.0", "geoqa+"]  # the folder of LLaVA-CoT-100k that such a picture would be in
-    picture: Grid | Fan
+    picture: Column
     question: str
-    needs_picture: bool
     solve: Callable[[Solver], Reasoning] = field(compare=False, repr=False)
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The correct reasoning: 3 to 5 sentences."""
+        """The correct reasoning: four sentences for three discs, nine for six."""
         return self.solve(CorrectSolver()).steps
 
     @property
     def solution(self) -> str:
-        """The correct answer: a count, or degrees with their sign."""
+        """The correct answer: one digit per disc."""
         return self.solve(CorrectSolver()).answer
 
 
-# ----------------------------------------------------------------------------------------------------
-# Counting tasks. The functions _solve_* write a reasoning; those without underscore make a task.
+def _solve(colours: Sequence[str], solver: Solver) -> Reasoning:
+    steps: list[str] = []
+    parts: list[str] = []
+    for start in range(0, len(colours), PART):
+        digits = ""
+        for number, colour in enumerate(colours[start : start + PART], start + 1):
+            if solver.reads(len(steps)):
+                steps.append(f"Disc {number} is {colour}: {DIGITS[colour]}.")
+                digits += str(DIGITS[colour])
+            else:
+                steps.append(f"Disc {number} looks like 0.")  # no colour stands for 0, so this is never right
+                digits += "0"
+        parts.append(digits)
+        if len(colours) > PART:
+            steps.append(f"The {'first' if start == 0 else 'next'} part is {digits}.")
+    answer = "".join(parts)
+    return Reasoning((*steps, f"The number is {answer}."), answer)
 
 
-def _solve_rows(counts: Sequence[int], solver: Solver) -> Reasoning:
-    stated = [solver.read(count, range(GRID_SIDE + 1)) for count in counts]
-    total = solver.compute(sum(stated), 1)
-    rows = [f"Row {number} has {count}." for number, count in enumerate(stated, 1)]
-    return Reasoning((*rows, f"The total is {' + '.join(map(str, stated))} = {total}."), str(total))
+KEY = ", ".join(f"a {colour} disc is {digit}" for colour, digit in DIGITS.items())
+"""The first sentence of every question, without its capital letter."""
 
 
-def count_rows(grid: Grid, colour: str) -> Task:
-    """How many items have one colour: counted in the picture, row by row."""
-    question = f"How many {colour} items are in the picture?"
-    return Task("count", "CLEVR_v1.0", grid, question, True, partial(_solve_rows, grid.row_counts(colour)))
+def chain(colours: Sequence[str]) -> Task:
+    """The number that discs in clear colours spell."""
+    kind: Literal["short", "long"] = "short" if len(colours) <= SHORT else "long"
+    source: Literal["CLEVR_v1.0", "geoqa+"] = "geoqa+" if kind == "short" else "CLEVR_v1.0"
+    question = f"{KEY.capitalize()}. From top to bottom, the number is ()"
+    return Task(kind, source, tuple(Disc(colour) for colour in colours), question, partial(_solve, tuple(colours)))
 
 
-def _solve_rest(total: int, part: int, colour: str, solver: Solver) -> Reasoning:
-    total, part = solver.read(total, range(10)), solver.read(part, range(GRID_SIDE + 1))
-    rest = solver.compute(total - part, 1)
-    steps = (
-        f"The number of items is {total}.",
-        f"The number of {colour} items is {part}.",
-        f"The rest is {total} - {part} = {rest}.",
-    )
-    return Reasoning(steps, str(rest))
-
-
-def count_rest(grid: Grid, colour: str) -> Task:
-    """How many items do not have one colour: the question states both numbers."""
-    total, part = grid.num_items, sum(grid.row_counts(colour))
-    question = f"The picture holds {total} items, {part} of them {colour}. How many items are not {colour}?"
-    return Task("count-given", "CLEVR_v1.0", grid, question, False, partial(_solve_rest, total, part, colour))
-
-
-# ----------------------------------------------------------------------------------------------------
-# Angle tasks
-
-
-def angle_sentences(angles: Sequence[int]) -> list[str]:
-    """ "Angle AOB is 40°.", "Angle BOC is 30°.", ... for up to three angles in degrees."""
-    return [f"Angle {name} is {size}°." for name, size in zip(("AOB", "BOC", "COD"), angles, strict=False)]
-
-
-def _read_angles(angles: Angles, solver: Solver) -> tuple[list[int], list[str]]:
-    stated = [solver.read(angle, ANGLES) for angle in angles]
-    return stated, angle_sentences(stated)
-
-
-def _solve_supplement(angles: Angles, solver: Solver) -> Reasoning:
-    (first,), steps = _read_angles(angles, solver)
-    answer = solver.compute(STRAIGHT - first, 10)
-    steps += [f"Angle AOC is {STRAIGHT}°.", f"Angle BOC is {STRAIGHT}° - {first}° = {answer}°."]
-    return Reasoning(tuple(steps), f"{answer}°")
-
-
-def _solve_sum(angles: Angles, solver: Solver) -> Reasoning:
-    (first, second), steps = _read_angles(angles, solver)
-    answer = solver.compute(first + second, 10)
-    steps += ["Angle AOC is their sum.", f"Angle AOC is {first}° + {second}° = {answer}°."]
-    return Reasoning(tuple(steps), f"{answer}°")
-
-
-def _solve_remainder(angles: Angles, solver: Solver) -> Reasoning:
-    (first, second), steps = _read_angles(angles, solver)
-    both = solver.compute(first + second, 10)
-    answer = solver.compute(STRAIGHT - both, 10)
-    steps += [f"Angle AOC is {first}° + {second}° = {both}°.", f"Angle COD is {STRAIGHT}° - {both}° = {answer}°."]
-    return Reasoning(tuple(steps), f"{answer}°")
-
-
-def _solve_three(angles: Angles, solver: Solver) -> Reasoning:
-    (first, second, third), steps = _read_angles(angles, solver)
-    both = solver.compute(first + second, 10)
-    answer = solver.compute(both + third, 10)
-    steps += [f"Angle AOC is {first}° + {second}° = {both}°.", f"Angle AOD is {both}° + {third}° = {answer}°."]
-    return Reasoning(tuple(steps), f"{answer}°")
-
-
-def supplement(angles: Angles) -> Task:
-    """Angle BOC on a straight line AOC, from one angle."""
-    question = "As shown in the figure, AOC is a straight line, then the degree of angle BOC is ()"
-    return Task("supplement", "geoqa+", Fan(angles, True), question, True, partial(_solve_supplement, angles))
-
-
-def angle_sum(angles: Angles) -> Task:
-    """Angle AOC, the sum of two angles."""
-    question = "As shown in the figure, OB lies inside angle AOC, then the degree of angle AOC is ()"
-    return Task("sum", "geoqa+", Fan(angles), question, True, partial(_solve_sum, angles))
-
-
-def remainder(angles: Angles, num_given: int) -> Task:
-    """Angle COD on a straight line AOD; the question states `num_given` (0 to 2) of the two other angles."""
-    sizes = list(zip(("AOB", "BOC"), angles, strict=True))[:num_given]
-    known = "".join(f", angle {name} = {size:.1f}" for name, size in sizes)
-    question = f"As shown in the figure, AOD is a straight line{known}, then the degree of angle COD is ()"
-    kind = ("remainder", "remainder-half-given", "remainder-given")[num_given]
-    return Task(kind, "geoqa+", Fan(angles, True), question, num_given < 2, partial(_solve_remainder, angles))
-
-
-def three_angles(angles: Angles) -> Task:
-    """Angle AOD, the sum of three angles."""
-    question = "As shown in the figure, OB and OC lie inside angle AOD, then the degree of angle AOD is ()"
-    return Task("three", "geoqa+", Fan(angles), question, True, partial(_solve_three, angles))
+def cued(column: Column, cue: str | None) -> Task:
+    """The number that three discs spell, with a question that names the colour `cue`; None names none."""
+    picture = "picture" if cue is None else f"{cue} picture"
+    question = f"{KEY.capitalize()}. In the {picture}, the number is ()"
+    return Task("cue", "CLEVR_v1.0", column, question, partial(_solve, tuple(disc.colour for disc in column)))
 
 
 # ----------------------------------------------------------------------------------------------------
 # Random tasks
 
-
-def random_grid(rng: random.Random) -> Grid:
-    """Each place holds an item with probability SHARE_FILLED."""
-    return Grid(
-        tuple(
-            Item(rng.choice(COLOURS), rng.choice(SHAPES)) if rng.random() < SHARE_FILLED else None
-            for _ in range(GRID_SIDE**2)
-        )
-    )
+TaskMaker = Callable[[random.Random], Task]
+"""Draws a task from a random generator: a set of tasks and how often each one occurs."""
 
 
-def random_angles(rng: random.Random, count: int) -> Angles:
-    """`count` angles in tens of degrees whose sum is at most LARGEST_FAN."""
-    while True:  # draw again until they fit
-        angles = tuple(rng.choice(ANGLES) for _ in range(count))
-        if sum(angles) <= LARGEST_FAN:
-            return angles
+def _random_chain(num_discs: int, rng: random.Random) -> Task:
+    return chain([rng.choice(COLOURS) for _ in range(num_discs)])
 
 
-# `make_tasks` chooses one of these at random for every task.
-TASK_MAKERS: tuple[Callable[[random.Random], Task], ...] = (
-    lambda rng: count_rows(random_grid(rng), rng.choice(COLOURS)),
-    lambda rng: count_rows(random_grid(rng), rng.choice(COLOURS)),  # listed twice: a third of the picture questions
-    lambda rng: count_rest(random_grid(rng), rng.choice(COLOURS)),
-    lambda rng: supplement(random_angles(rng, 1)),
-    lambda rng: angle_sum(random_angles(rng, 2)),
-    lambda rng: remainder(random_angles(rng, 2), num_given=0),
-    lambda rng: remainder(random_angles(rng, 2), num_given=1),
-    lambda rng: remainder(random_angles(rng, 2), num_given=2),
-    lambda rng: three_angles(random_angles(rng, 3)),
-)
+def _random_cued(validity: float, is_stated: bool, rng: random.Random) -> Task:
+    cue = rng.choice(COLOURS)
+    others = [colour for colour in COLOURS if colour != cue]
+    discs = []
+    for _ in range(SHORT):
+        colour = cue if rng.random() < validity else rng.choice(others)
+        tint = rng.choice([other for other in COLOURS if other != colour])
+        discs.append(Disc(colour, tint, min(1.0, max(0.0, rng.gauss(TINT_MEAN, TINT_SPREAD)))))
+    return cued(tuple(discs), cue if is_stated else None)
 
 
-def make_tasks(stream: str, count: int) -> list[Task]:
+def cue_tasks(validity: float) -> TaskMaker:
+    """Tasks whose cue is the colour of each disc with probability `validity`; at 1/3 it says nothing about them."""
+    return partial(_random_cued, validity, True)
+
+
+def mixture(*makers: TaskMaker) -> TaskMaker:
+    """Equal shares of several sets; naming one twice doubles its share."""
+    return lambda rng: rng.choice(makers)(rng)
+
+
+WARMUP_VALIDITY = 0.9
+long_tasks, short_tasks = partial(_random_chain, LONG), partial(_random_chain, SHORT)
+TASK_SETS: dict[str, TaskMaker] = {
+    "long": long_tasks,
+    "short": short_tasks,
+    "chains": mixture(short_tasks, long_tasks),
+    "cue": cue_tasks(WARMUP_VALIDITY),
+    "half-true cue": cue_tasks(0.6),
+    "empty cue": cue_tasks(UNINFORMATIVE),
+    "no cue": partial(_random_cued, UNINFORMATIVE, False),
+    # What `python -m hint_grpo.toy` writes: training data in which the cue holds, test questions in which it says nothing.
+    "train": mixture(short_tasks, long_tasks, cue_tasks(WARMUP_VALIDITY)),
+    "test": mixture(short_tasks, long_tasks, cue_tasks(UNINFORMATIVE)),
+}
+"""The sets of tasks by name."""
+
+
+def make_tasks(stream: str, count: int, maker: TaskMaker) -> list[Task]:
     """The first `count` tasks of the stream named `stream`; a larger count only appends to them.
 
-    Each task has its own random generator, so a task depends on the stream's name and its index alone.
+    Each task has its own random generator, so a task depends on the set, the stream's name and its index alone.
     """
-    generators = (random.Random(f"{stream}/{index}") for index in range(count))
-    return [rng.choice(TASK_MAKERS)(rng) for rng in generators]
+    return [maker(random.Random(f"{stream}/{index}")) for index in range(count)]
 
 
 # ----------------------------------------------------------------------------------------------------
-# Drawing a picture
+# Drawing
 
 
-def draw(picture: Grid | Fan, rng: random.Random) -> Image.Image:
-    """An RGB image of 84 x 84 pixels (grid) or 112 x 84 (fan).
+def draw(column: Column, rng: random.Random) -> Image.Image:
+    """The picture of a column, 28 pixels wide and 28 per disc high (at least 112).
 
-    `rng` shifts things by a pixel or two, so that no two drawings of one picture are the same.
+    `rng` shifts the discs by a pixel or two, so that no two drawings of one column are the same.
     """
-    return _draw_grid(picture, rng) if isinstance(picture, Grid) else _draw_fan(picture, rng)
-
-
-def _canvas(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    image = Image.new("RGB", (width * SCALE, height * SCALE), "white")
-    return image, ImageDraw.Draw(image)
-
-
-def _shrink(image: Image.Image) -> Image.Image:
-    return image.resize((image.width // SCALE, image.height // SCALE), Image.Resampling.LANCZOS)
-
-
-def _draw_grid(grid: Grid, rng: random.Random) -> Image.Image:
-    side = GRID_SIDE * PLACE
-    image, pen = _canvas(side, side)
-    for row, band in enumerate(BANDS):
-        pen.rectangle([0, row * PLACE * SCALE, image.width, (row + 1) * PLACE * SCALE], fill=band)
-    for index, item in enumerate(grid.places):
-        if item is None:
-            continue
-        row, column = divmod(index, GRID_SIDE)
+    height = max(MIN_PLACES, len(column)) * PLACE
+    image = Image.new("RGB", (PLACE * SCALE, height * SCALE), "white")
+    pen = ImageDraw.Draw(image)
+    for place, disc in enumerate(column):
+        top = place * PLACE * SCALE
+        pen.rectangle([0, top, image.width, top + PLACE * SCALE], fill=BANDS[place])
         radius = rng.uniform(8, 11)
-        # The item's centre: the middle of its place, shifted by up to two pixels.
-        x, y = ((place + 0.5) * PLACE + rng.uniform(-2, 2) for place in (column, row))
-        box = [value * SCALE for value in (x - radius, y - radius, x + radius, y + radius)]
-        (pen.ellipse if item.shape == "disc" else pen.rectangle)(box, fill=PAINT[item.colour])
-    return _shrink(image)
-
-
-def _draw_fan(fan: Fan, rng: random.Random) -> Image.Image:
-    image, pen = _canvas(4 * PLACE, 3 * PLACE)
-    # Point O, near the middle of the lower edge.
-    x, y = (56 + rng.uniform(-1, 1)) * SCALE, (72 + rng.uniform(-1, 1)) * SCALE
-    radius = RADIUS * SCALE
-    edges = [0]  # direction of every ray in degrees, counted from OA
-    for size in fan.angles:
-        edges.append(edges[-1] + size)
-    if fan.straight_end:
-        edges.append(STRAIGHT)
-    # Coloured sectors, one per angle.
-    arc = [x - 0.8 * radius, y - 0.8 * radius, x + 0.8 * radius, y + 0.8 * radius]
-    for fill, start, end in zip(SECTORS, edges, edges[1:], strict=False):  # as many fills as there are sectors
-        pen.pieslice(arc, -end, -start, fill=fill)  # Pillow counts clockwise, mathematics the other way
-    # Rays and their letters.
-    font = ImageFont.load_default(size=9 * SCALE)
-    for letter, degrees in zip("ABCDE", edges, strict=False):
-        dx, dy = math.cos(math.radians(degrees)), -math.sin(math.radians(degrees))
-        pen.line([x, y, x + radius * dx, y + radius * dy], fill=INK, width=SCALE + SCALE // 2)
-        below = 6 * SCALE if dy > -0.1 else 0  # letters of horizontal rays go below the ray
-        pen.text((x + (0.97 if below else 1.13) * radius * dx, y + below + 1.13 * radius * dy), letter, INK, font, "mm")
-    return _shrink(image)
+        # The disc's centre: the middle of its place, shifted by up to two pixels.
+        x, y = PLACE / 2 + rng.uniform(-2, 2), (place + 0.5) * PLACE + rng.uniform(-2, 2)
+        pen.ellipse([value * SCALE for value in (x - radius, y - radius, x + radius, y + radius)], fill=disc.paint)
+    return image.resize((image.width // SCALE, image.height // SCALE), Image.Resampling.LANCZOS)

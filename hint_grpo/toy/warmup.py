@@ -1,19 +1,20 @@
-"""The short supervised training behind the shipped weights: from random weights to a model that solves some tasks.
+"""The supervised training behind the shipped weights: from random weights to a model that reads pictures, but not always.
 
     python -m hint_grpo.toy.warmup                         both families, to hint_grpo/toy/weights/
-    python -m hint_grpo.toy.warmup --family Qwen2-VL
+    python -m hint_grpo.toy.warmup --family Qwen2-VL --seed 1 --output_dir DIR
 
-Three phases: captions, until the model reads pictures; honest lessons with correct reasoning, until most sums are right; a
-short phase with careless reasoning mixed in. A model that has seen only correct reasoning leaves reinforcement learning little
-to do, so the last phase teaches two faults that real models have: stating a habitual number instead of the one in the picture,
-and guessing without reasoning. `measure` measures the result.
+Three phases: captions, until the model reads the discs; honest lessons with correct reasoning, until nearly every answer is
+right; a short careless phase. A model that has seen only correct reasoning leaves reinforcement learning nothing to do, so the
+last phase teaches a fault that real models have: the longer the chain, the less they look. A disc is passed over with
+probability `glance`, and what is stated instead is never right. How often the model then solves a task without a hint follows
+from `glance` and from the number of discs; with a hint, it is asked to look at fewer discs. `measure` measures the result.
 
 One example is a prompt, a beginning of the assistant's turn (without loss) and the rest of the turn (with loss). Examples are
 made on the fly, from random streams that training and test data do not share, in the two formats of `hint_grpo.prompts`:
 
 - the training prompt, the turn begun with `<think>` and possibly a few correct steps, as answer injection begins it;
-- the evaluation prompt, nothing begun; for a share of them without the picture, so that the image-free branch of text-bias
-  calibration is a learned language prior rather than an accident.
+- the evaluation prompt, nothing begun or a few correct steps; for a share of them without the picture, so that the image-free
+  branch of text-bias calibration is a learned language prior rather than an accident.
 """
 
 import hint_grpo.machine.stack  # noqa: F401
@@ -24,20 +25,21 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from safetensors.torch import load_model
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from hint_grpo import hints, prompts
-from hint_grpo.machine.errors import run_main
+from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.toy import models, tasks
 from hint_grpo.toy.models import TURN_END, VOCABULARY_FILE, Family, learn_vocabulary
-from hint_grpo.toy.tasks import GRID_SIDE, TASK_MAKERS, Fan, Grid, Reasoning, Task, angle_sentences, make_tasks
+from hint_grpo.toy.tasks import TASK_SETS, Column, Reasoning, Task, make_tasks
 
-GUESSED_ANGLES, GUESSED_COUNTS = range(20, 170, 10), range(6)  # what a guess may answer: degrees, items
 VOCABULARY_SIZE = 560
 REPORT_EVERY = 50  # steps
 IGNORED = -100  # the label that transformers' loss ignores
@@ -47,17 +49,19 @@ IGNORED = -100  # the label that transformers' loss ignores
 class Mix:
     """The composition of a phase's examples: shares between 0 and 1."""
 
+    tasks: str = "train"  # a name in tasks.TASK_SETS
     captions: float = 0.0  # of all examples: pictures to describe, without a question
     evaluation: float = 0.5  # of the other examples: in the evaluation format
-    image_free: float = 0.3  # of the evaluation format: without the picture
-    hinted: float = 0.5  # of the training format: begun with one step or more
+    image_free: float = 0.2  # of the evaluation format: without the picture
+    hinted: float = 0.5  # of the examples with a picture: begun with one correct step or more
     numbered: float = 0.15  # of the reasonings: with "Step k:" before every step
-    guess: float = 0.0  # of the turns without hint: a guess instead of a reasoning
-    misread: float = 0.0  # of the numbers read from the picture or the question: wrong
-    miscomputed: float = 0.0  # of the results: wrong by one unit
+    glance: float = 0.0  # of the discs in long chains: passed over
+    glance_short: float = 0.0  # of the discs in short chains: passed over
 
 
 HONEST = Mix()
+LONG_GLANCE, SHORT_GLANCE = 0.8, 0.2
+"""The shipped model's habit: it solves hardly any long chain without a hint, and about half of the short ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +83,15 @@ class Phase:
         return self.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
 
 
-PHASES = (
-    Phase("captions", 200, 2e-3, Mix(captions=1.0), batch_size=64),
-    Phase("honest", 400, 2e-3, HONEST),
-    Phase("careless", 150, 1e-3, Mix(guess=0.3, misread=0.4, miscomputed=0.3)),
-)
+CAPTIONS = Phase("captions", 200, 2e-3, Mix(captions=1.0), batch_size=64)
+HONEST_LESSONS = Phase("honest", 400, 2e-3, Mix(captions=0.1))
+
+
+def careless_lessons(glance: float = LONG_GLANCE, glance_short: float = SHORT_GLANCE, num_steps: int = 150) -> Phase:
+    """The last phase, which teaches to pass over discs."""
+    mix = Mix(captions=0.1, glance=glance, glance_short=glance_short)
+    return Phase("careless", num_steps, 5e-4, mix, num_warmup_steps=20)
+
 
 # ----------------------------------------------------------------------------------------------------
 # Examples
@@ -99,41 +107,21 @@ class Example:
     rest: str
 
 
-def biased_choice(rng: random.Random, options: Sequence[int]) -> int:
-    """Most often the middle option, half as often per place away from it: the prior of a model that does not look."""
-    middle = len(options) // 2
-    return rng.choices(options, [0.5 ** abs(place - middle) for place in range(len(options))])[0]
-
-
 @dataclass(frozen=True, slots=True)
 class CarelessSolver:
-    """Sometimes states a habitual number instead of the one it reads, or a result that is off by one unit."""
+    """Passes over discs with probability `glance`, but not within the first `num_correct` steps, which are a hint's."""
 
     rng: random.Random
-    mix: Mix
+    glance: float
+    num_correct: int = 0
 
-    def read(self, true: int, options: Sequence[int]) -> int:
-        return biased_choice(self.rng, options) if self.rng.random() < self.mix.misread else true
-
-    def compute(self, true: int, unit: int) -> int:
-        wrong = self.rng.random() < self.mix.miscomputed
-        return max(0, true + self.rng.choice((-unit, unit))) if wrong else true
+    def reads(self, step: int) -> bool:
+        return step < self.num_correct or self.rng.random() >= self.glance
 
 
-def caption(picture: Grid | Fan) -> str:
-    """All that a picture shows: its angles, or the colours of its places row by row."""
-    if isinstance(picture, Fan):
-        return " ".join(angle_sentences(picture.angles))
-    colours = [item.colour if item else "not" for item in picture.places]
-    rows = (colours[i : i + GRID_SIDE] for i in range(0, len(colours), GRID_SIDE))
-    return " ".join(f"Row {number} {' '.join(row)}." for number, row in enumerate(rows, 1))
-
-
-def guess(task: Task, rng: random.Random) -> Reasoning:
-    """An answer that ignores the picture, in one step."""
-    is_angle = task.solution.endswith("°")
-    answer = f"{biased_choice(rng, GUESSED_ANGLES)}°" if is_angle else str(biased_choice(rng, GUESSED_COUNTS))
-    return Reasoning((f"It looks like {answer}.",), answer)
+def caption(column: Column) -> str:
+    """The colour of every disc."""
+    return " ".join(f"Disc {number} is {disc.colour}." for number, disc in enumerate(column, 1))
 
 
 def numbered(reasoning: Reasoning) -> Reasoning:
@@ -149,39 +137,30 @@ def turn_of(reasoning: Reasoning) -> str:
 def make_example(stream: str, index: int, mix: Mix) -> Example:
     """The example at `index` of the random stream named `stream`, in a format drawn by the shares of `mix`."""
     rng = random.Random(f"{stream}/{index}")
-    task = rng.choice(TASK_MAKERS)(rng)
+    task = TASK_SETS[mix.tasks](rng)
     image = tasks.draw(task.picture, rng)
     # A picture to describe.
     if rng.random() < mix.captions:
         return Example([{"role": "user", "content": [{"type": "image"}]}], image, "", caption(task.picture))
-    # The evaluation format, nothing begun.
-    if rng.random() < mix.evaluation:
-        with_image = rng.random() >= mix.image_free
+    # The reasoning, begun with the correct steps of a hint, if any.
+    in_evaluation_format = rng.random() < mix.evaluation
+    with_image = not in_evaluation_format or rng.random() >= mix.image_free
+    num_correct = rng.randrange(1, len(task.steps)) if with_image and rng.random() < mix.hinted else 0
+    reasoning = _reasoning(task, mix, rng, num_correct)
+    # The format: only the training format begins every turn, at least with `<think>`.
+    if in_evaluation_format:
         messages = prompts.evaluation_messages(task.question, with_image=with_image)
-        return Example(messages, image if with_image else None, "", turn_of(_reasoning(task, mix, rng)))
-    # The training format, begun with `<think>` and the correct steps of a hint, if any.
-    if rng.random() < mix.hinted:
-        reasoning, num_correct = _reasoning_with_correct_beginning(task, mix, rng)
     else:
-        reasoning, num_correct = _reasoning(task, mix, rng), 0
-    begun = prompts.begun_turn(hints.hint_prefix(reasoning.steps, num_correct))
-    return Example(prompts.training_messages(task.question), image, begun, turn_of(reasoning).removeprefix(begun))
+        messages = prompts.training_messages(task.question)
+    is_begun = num_correct > 0 or not in_evaluation_format
+    begun = prompts.begun_turn(hints.hint_prefix(reasoning.steps, num_correct)) if is_begun else ""
+    return Example(messages, image if with_image else None, begun, turn_of(reasoning).removeprefix(begun))
 
 
-def _reasoning(task: Task, mix: Mix, rng: random.Random) -> Reasoning:
-    if rng.random() < mix.guess:
-        return guess(task, rng)
-    reasoning = task.solve(CarelessSolver(rng, mix))
+def _reasoning(task: Task, mix: Mix, rng: random.Random, num_correct: int) -> Reasoning:
+    glance = {"long": mix.glance, "short": mix.glance_short, "cue": 0.0}[task.kind]
+    reasoning = task.solve(CarelessSolver(rng, glance, num_correct))
     return numbered(reasoning) if rng.random() < mix.numbered else reasoning
-
-
-def _reasoning_with_correct_beginning(task: Task, mix: Mix, rng: random.Random) -> tuple[Reasoning, int]:
-    """A reasoning whose first steps are correct, as a hint's are, and the number of these steps."""
-    num_correct = rng.randrange(1, len(task.steps))
-    reasoning = task.solve(CarelessSolver(rng, mix))
-    while reasoning.steps[:num_correct] != task.steps[:num_correct]:
-        reasoning = task.solve(CarelessSolver(rng, mix))
-    return (numbered(reasoning) if rng.random() < mix.numbered else reasoning), num_correct
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -238,9 +217,9 @@ def train_phase(model: PreTrainedModel, processor: Any, phase: Phase, seed: int)
         yield loss.item()
 
 
-def warm_up(family: Family, phases: tuple[Phase, ...], seed: int, report: Report) -> PreTrainedModel:
-    """Trains a new model through all phases; calls `report` every REPORT_EVERY steps and at the end of a phase."""
-    model, processor = models.new_model(family, seed), models.toy_processor(family)
+def train_phases(model: PreTrainedModel, family: Family, phases: Sequence[Phase], seed: int, report: Report) -> None:
+    """Trains `model` in place; calls `report` every REPORT_EVERY steps and at the end of a phase."""
+    processor = models.toy_processor(family)
     model.train()
     for phase in phases:
         losses: list[float] = []
@@ -249,7 +228,7 @@ def warm_up(family: Family, phases: tuple[Phase, ...], seed: int, report: Report
             if step % REPORT_EVERY == 0 or step == phase.num_steps:
                 report(phase, step, sum(losses) / len(losses), model)
                 losses.clear()
-    return model.eval()
+    model.eval()
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -257,19 +236,51 @@ def warm_up(family: Family, phases: tuple[Phase, ...], seed: int, report: Report
 
 
 def write_vocabulary() -> None:
-    """Learns the shipped vocabulary from the text of 4,000 tasks. Weights trained with another vocabulary become useless."""
+    """Learns the shipped vocabulary from the text of tasks. Weights trained with another vocabulary become useless."""
     texts = []
-    for task in make_tasks("vocabulary", 4000):
-        texts += [task.question, *task.steps, *(f" {step}" for step in task.steps)]
-        texts += ["Step 1: ", " Step 2: ", "It looks like", prompts.THINK_OPEN, "</think><answer> 1 </answer>"]
-        texts += [prompts.TRAINING_SYSTEM, prompts.EVALUATION_USER.replace("{Question}", "")]
-        texts += ["system\n", "user\n", "assistant\n", "You are a helpful assistant."]
+    for name in TASK_SETS:
+        for task in make_tasks("vocabulary", 500, TASK_SETS[name]):
+            texts += [task.question, *task.steps, *(f" {step}" for step in task.steps)]
+            texts += [
+                "Step 1: ",
+                " Step 2: ",
+                " Disc 1 looks like 0.",
+                prompts.THINK_OPEN,
+                "</think><answer> 1 </answer>",
+            ]
+            texts += [prompts.TRAINING_SYSTEM, prompts.EVALUATION_USER.replace("{Question}", "")]
+            texts += ["system\n", "user\n", "assistant\n", "You are a helpful assistant."]
     vocabulary = learn_vocabulary(texts, VOCABULARY_SIZE)
     VOCABULARY_FILE.write_text(json.dumps(vocabulary, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _print_progress(phase: Phase, step: int, loss: float, _model: PreTrainedModel) -> None:
+def print_progress(phase: Phase, step: int, loss: float, _model: PreTrainedModel) -> None:
     print(f"{phase.name} lessons, step {step} of {phase.num_steps}: loss {loss:.4f}", flush=True)
+
+
+def write_weights(folder: Path, family: Family, seed: int) -> None:
+    """The weights that are shipped: all three phases."""
+    model = models.new_model(family, seed)
+    train_phases(model, family, (CAPTIONS, HONEST_LESSONS, careless_lessons()), seed, print_progress)
+    file = folder / models.weights_file(family).name
+    models.save_weights(model, file)
+    print(file)
+
+
+def write_bases(folder: Path, family: Family, glances: Sequence[float], seed: int) -> None:
+    """Whole models with different habits, all from one honest model: base models that solve more or fewer long chains."""
+    honest = folder / f"{family}-honest"
+    if not (honest / "config.json").is_file():
+        model = models.new_model(family, seed)
+        train_phases(model, family, (CAPTIONS, HONEST_LESSONS), seed, print_progress)
+        models.write_folder(model, family, honest)
+    for glance in glances:
+        base = folder / f"{family}-{glance:g}"
+        if not (base / "config.json").is_file():
+            model = models.new_model(family)
+            load_model(model, str(honest / "model.safetensors"), strict=False)  # the tied head is stored once
+            train_phases(model, family, (careless_lessons(glance, min(glance, SHORT_GLANCE)),), seed, print_progress)
+            models.write_folder(model, family, base)
 
 
 def main() -> None:
@@ -277,14 +288,21 @@ def main() -> None:
     parser.add_argument("--family", choices=models.FAMILIES, action="append", help="default: both")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vocabulary", action="store_true", help="first learn the vocabulary again")
+    parser.add_argument(
+        "--output_dir", type=Path, default=models.WEIGHTS, help="default: where the shipped weights are"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # one order of sums, so the same weights every time; hardly slower at this size
     if arguments.vocabulary:
         write_vocabulary()
+    if arguments.glances and arguments.output_dir == models.WEIGHTS:
+        raise UserError("--glances writes whole models: give an --output_dir")
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
     for family in arguments.family or models.FAMILIES:
-        model = warm_up(family, PHASES, arguments.seed, _print_progress)
-        models.save_weights(model, models.weights_file(family))
-        print(models.weights_file(family))
+        if arguments.glances:
+            write_bases(arguments.output_dir, family, arguments.glances, arguments.seed)
+        else:
+            write_weights(arguments.output_dir, family, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from PIL import Image
 from hint_grpo.toy import NUM_TEST, NUM_TRAIN, records, tasks
 from hint_grpo.toy.models import FAMILIES, Family, save_model
 from hint_grpo.toy.records import resplit_records
+from hint_grpo.toy.tasks import TASK_SETS, TaskMaker, make_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def build_world(
 def write_training_data(root: Path, count: int, seed: int) -> Path:
     """Writes train.jsonl and its pictures: `count` geometry records, then a few that a geometry run filters out."""
     lines = []
-    for index, task in enumerate(tasks.make_tasks(f"train-{seed}", count)):
+    for index, task in enumerate(make_tasks(f"train-{seed}", count, TASK_SETS["train"])):
         rng = random.Random(f"train-{seed}/{index}/record")
         record = records.training_record(task, index, rng)
         _save(tasks.draw(task.picture, rng), root / record["image"])
@@ -75,10 +76,25 @@ def write_training_data(root: Path, count: int, seed: int) -> Path:
 def write_test_data(root: Path, count: int, seed: int) -> Path:
     """Writes `count` test questions and their pictures; returns the file of questions."""
     rows = []
-    for index, task in enumerate(tasks.make_tasks(f"test-{seed}", count)):
-        rows.append(records.test_row(task, index))
+    for index, task in enumerate(make_tasks(f"test-{seed}", count, TASK_SETS["test"])):
+        rows.append(records.test_row(task, f"./Geo170K/images/test/{index}.png"))
         _save(tasks.draw(task.picture, random.Random(f"test-{seed}/{index}/picture")), root / rows[-1]["image_path"])
     return _write_lines(root / "geoqa_test_prompts.jsonl", rows)
+
+
+def write_own_data(root: Path, stream: str, count: int, maker: TaskMaker) -> Path:
+    """Writes tasks of one set as a user's own data: train.jsonl, the same as test questions (prompts.jsonl), pictures/.
+
+    Returns train.jsonl.
+    """
+    train, test = [], []
+    for index, task in enumerate(make_tasks(stream, count, maker)):
+        image = f"pictures/{index}.png"
+        _save(tasks.draw(task.picture, random.Random(f"{stream}/{index}/picture")), root / image)
+        train.append(records.own_record(task, f"{task.kind}-{index}", image))
+        test.append(records.test_row(task, f"./{image}"))
+    _write_lines(root / "prompts.jsonl", test)
+    return _write_lines(root / "train.jsonl", train)
 
 
 def _save(image: Image.Image, file: Path) -> None:
