@@ -2,6 +2,7 @@
 
     python -m hint_grpo.toy.warmup                         both families, to hint_grpo/toy/weights/
     python -m hint_grpo.toy.warmup --family Qwen2-VL --seed 1 --output_dir DIR
+    python -m hint_grpo.toy.warmup --glances 0.6 0.8 --output_dir DIR     whole models that look less or more often
 
 Three phases: captions, until the model reads the discs; honest lessons with correct reasoning, until nearly every answer is
 right; a short careless phase. A model that has seen only correct reasoning leaves reinforcement learning nothing to do, so the
@@ -30,9 +31,8 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors.torch import load_model
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
+from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from hint_grpo import hints, prompts
 from hint_grpo.machine.errors import UserError, run_main
@@ -277,8 +277,7 @@ def write_bases(folder: Path, family: Family, glances: Sequence[float], seed: in
     for glance in glances:
         base = folder / f"{family}-{glance:g}"
         if not (base / "config.json").is_file():
-            model = models.new_model(family)
-            load_model(model, str(honest / "model.safetensors"), strict=False)  # the tied head is stored once
+            model = AutoModelForImageTextToText.from_pretrained(honest, dtype=torch.float32)
             train_phases(model, family, (careless_lessons(glance, min(glance, SHORT_GLANCE)),), seed, print_progress)
             models.write_folder(model, family, base)
 
@@ -291,12 +290,21 @@ def main() -> None:
     parser.add_argument(
         "--output_dir", type=Path, default=models.WEIGHTS, help="default: where the shipped weights are"
     )
+    parser.add_argument(
+        "--glances",
+        type=float,
+        nargs="+",
+        metavar="SHARE",
+        help="instead of the shipped weights: a whole model per share of the discs that it passes over",
+    )
     arguments = parser.parse_args()
+    if arguments.glances and arguments.output_dir == models.WEIGHTS:
+        raise UserError("--glances writes whole models: give an --output_dir")
+    if not all(0 <= glance <= 1 for glance in arguments.glances or []):
+        raise UserError("--glances takes shares between 0 and 1")
     torch.set_num_threads(1)  # one order of sums, so the same weights every time; hardly slower at this size
     if arguments.vocabulary:
         write_vocabulary()
-    if arguments.glances and arguments.output_dir == models.WEIGHTS:
-        raise UserError("--glances writes whole models: give an --output_dir")
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     for family in arguments.family or models.FAMILIES:
         if arguments.glances:

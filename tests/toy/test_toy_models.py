@@ -13,7 +13,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from hint_grpo import prompts
 from hint_grpo.toy import models
 from hint_grpo.toy.models import SPECIAL_TOKENS, load_tokenizer
-from hint_grpo.toy.warmup import HONEST, IGNORED, Phase, collate, make_example, train_phase
 from hint_grpo.toy.world import World
 
 FAMILIES = pytest.mark.parametrize("family", models.FAMILIES)
@@ -50,7 +49,7 @@ def test_settings_are_the_instruct_models_own(world: World, family: models.Famil
     assert config["tie_word_embeddings"] is True
 
 
-@pytest.mark.parametrize(("size", "tokens"), [((84, 84), 9), ((112, 84), 12)])
+@pytest.mark.parametrize(("size", "tokens"), [((28, 112), 4), ((28, 168), 6), ((112, 84), 12)])
 def test_a_picture_becomes_one_token_per_28_pixels_square(size: tuple[int, int], tokens: int):
     processor = models.toy_processor("Qwen2.5-VL")
     text = processor.apply_chat_template(prompts.training_messages("Q?"), add_generation_prompt=True, tokenize=False)
@@ -77,7 +76,7 @@ def test_chat_template_renders_qwens_turns():
 
 
 @pytest.mark.parametrize(
-    "text", ["<think>Row 1 has 2.</think>", "答案是 ∠1 = 60°", "\x00\ufffd \t\r\n", "2√{3} π", "é"]
+    "text", ["<think>Disc 1 is red: 1.</think>", "答案是 ∠1 = 60°", "\x00\ufffd \t\r\n", "2√{3} π", "é"]
 )
 def test_any_text_survives_the_tokenizer(text: str):
     tokenizer = load_tokenizer()
@@ -116,26 +115,3 @@ def test_random_weights_follow_the_seed():
 
     assert torch.equal(first(0), first(0))
     assert not torch.equal(first(0), first(1))
-
-
-def test_lessons_are_labelled_on_the_rest_alone():
-    processor = models.toy_processor("Qwen2.5-VL")
-    examples = [make_example("labels", index, HONEST) for index in range(12)]
-    batch = collate(processor, examples)
-    for row, labels, example in zip(batch["input_ids"], batch["labels"], examples, strict=True):
-        assert processor.tokenizer.decode(labels[labels != IGNORED]) == f"{example.rest}<|im_end|>"
-        assert torch.equal(row[labels != IGNORED], labels[labels != IGNORED])
-    is_image = batch["input_ids"] == processor.image_token_id
-    assert torch.equal(batch["mm_token_type_ids"].bool(), is_image)
-    assert int(is_image.sum()) * 4 == len(batch["pixel_values"])
-
-
-@FAMILIES
-def test_a_few_lessons_teach_something(family: models.Family):
-    torch.manual_seed(0)
-    phase = Phase("short", num_steps=12, learning_rate=3e-3, batch_size=4, num_warmup_steps=2)
-    model, processor = models.new_model(family), models.toy_processor(family)
-    losses = list(train_phase(model, processor, phase, seed=0))
-    assert losses[-1] < 0.9 * losses[0]
-    again = list(train_phase(models.new_model(family), processor, phase, seed=0))
-    assert again == losses
