@@ -1,166 +1,215 @@
-"""Tasks: the reasoning is right, ends in the solution, and agrees with the picture (worked out here a second time)."""
+"""Tasks: the reasoning is right, ends in the solution, and agrees with the picture (read here a second time, from its pixels)."""
 
 import random
 import re
 
 import pytest
+from PIL import Image
 
 from hint_grpo.toy.tasks import (
     BANDS,
     PAINT,
-    Fan,
-    Grid,
-    Item,
+    TASK_SETS,
+    TINT_MEAN,
+    TINT_SPREAD,
+    Disc,
     Task,
-    angle_sum,
-    count_rest,
-    count_rows,
+    chain,
+    cue_tasks,
+    cued,
     draw,
     make_tasks,
-    remainder,
 )
-from hint_grpo.toy.warmup import CarelessSolver, Mix, biased_choice, guess, make_example
 
-TASKS = make_tasks("test-of-tasks", 400)
-GRID = Grid((Item("red", "disc"), None, Item("blue", "square"), *[Item("red", "square")] * 2, *[None] * 4))
-
-
-def true_answer(task: Task) -> int:
-    """From picture and question, without the code under test."""
-    if isinstance(task.picture, Grid):
-        colours = [item.colour for item in task.picture.places if item is not None]
-        colour = re.search(r"red|blue|green", task.question.split("How many")[1])
-        assert colour
-        asked = colours.count(colour[0])
-        return len(colours) - asked if "not" in task.question.split("How many")[1] else asked
-    total = sum(task.picture.angles)
-    return 180 - total if task.picture.straight_end else total
+CHAINS = make_tasks("test-of-chains", 150, TASK_SETS["chains"])
+CUED = make_tasks("test-of-cues", 150, TASK_SETS["half-true cue"])
 
 
-def last_number(text: str) -> int:
-    return int(re.findall(r"\d+", text)[-1])
+def centres(image: Image.Image, num_discs: int) -> list[tuple[int, int, int]]:
+    """The pixel in the middle of each disc's place, from top to bottom."""
+    return [image.getpixel((14, 28 * place + 14)) for place in range(num_discs)]  # type: ignore[misc]  # an RGB picture
 
 
-def test_every_kind_is_drawn():
-    assert {task.kind for task in TASKS} == {
-        *("count", "count-given", "supplement", "sum", "three"),
-        *("remainder", "remainder-half-given", "remainder-given"),
-    }
+def nearest(pixel: tuple[int, int, int]) -> str:
+    """The colour whose paint is most like the pixel."""
+    return min(PAINT, key=lambda colour: sum((a - b) ** 2 for a, b in zip(pixel, PAINT[colour], strict=True)))
 
 
-def test_solution_is_true_and_the_last_step_states_it():
-    for task in TASKS:
-        assert last_number(task.solution) == true_answer(task), task
-        assert last_number(task.steps[-1]) == true_answer(task), task
-        assert task.solution.endswith("°") == isinstance(task.picture, Fan)
+def spelled(colours: list[str], question: str) -> str:
+    """The number that discs spell by the key that the question gives."""
+    key = dict(re.findall(r"[Aa] (\w+) disc is (\d)", question))
+    assert len(key) == len(PAINT)
+    return "".join(key[colour] for colour in colours)
 
 
-def test_reasonings_have_3_to_5_steps_and_correct_sums():
-    assert {len(task.steps) for task in TASKS} == {3, 4, 5}
-    equations = [step for task in TASKS for step in task.steps if "=" in step]
-    for step in equations:
-        left, right = re.split("=", re.sub(r"^.* (?:is|AOC|AOD) (?=\d)", "", step).replace("°", "").rstrip("."))
-        first, *rest = re.findall(r"[+-]? ?\d+", left)
-        assert sum(int(part.replace(" ", "")) for part in (first, *rest)) == int(right), step
+def discs_that_agree(tasks: list[Task]) -> float:
+    """The share of discs that have the colour that the question names."""
+    agree = [disc.colour == named_colour(task) for task in tasks for disc in task.picture]
+    return sum(agree) / len(agree)
 
 
-def test_what_the_question_gives_is_enough_exactly_where_no_picture_is_needed():
-    for task in TASKS:
-        given = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", task.question)]
-        if isinstance(task.picture, Fan):
-            assert given == list(task.picture.angles[: len(given)])
-            assert (len(given) == len(task.picture.angles)) == (not task.needs_picture)
-        else:
-            assert bool(given) == (not task.needs_picture)
-    assert 0.1 < sum(not task.needs_picture for task in TASKS) / len(TASKS) < 0.4
+def named_colour(task: Task) -> str:
+    found = re.fullmatch(r".* In the (\w+) picture, the number is \(\)", task.question)
+    assert found, task.question
+    return found[1]
+
+
+# ----------------------------------------------------------------------------------------------------
+# Question, picture, reasoning, solution
+
+
+KINDS = {  # of every set
+    "long": {"long"},
+    "short": {"short"},
+    "chains": {"short", "long"},
+    "cue": {"cue"},
+    "half-true cue": {"cue"},
+    "empty cue": {"cue"},
+    "no cue": {"cue"},
+    "train": {"short", "long", "cue"},
+    "test": {"short", "long", "cue"},
+}
+
+
+@pytest.mark.parametrize("name", TASK_SETS)
+def test_kinds_of_a_set_come_in_equal_shares(name: str):
+    drawn = [task.kind for task in make_tasks("kinds", 600, TASK_SETS[name])]
+    shares = {kind: drawn.count(kind) / len(drawn) for kind in set(drawn)}
+    assert shares == pytest.approx(dict.fromkeys(KINDS[name], 1 / len(KINDS[name])), abs=0.06)
+
+
+def test_the_picture_spells_the_solution():
+    for index, task in enumerate(CHAINS):
+        pixels = centres(draw(task.picture, random.Random(index)), len(task.picture))
+        assert task.solution == spelled([nearest(pixel) for pixel in pixels], task.question), task
+
+
+def test_the_solution_follows_from_the_colours():
+    for task in CHAINS + CUED:
+        assert task.solution == spelled([disc.colour for disc in task.picture], task.question), task
+        assert len(task.picture) == {"short": 3, "long": 6, "cue": 3}[task.kind]
+        assert task.source == {"short": "geoqa+", "long": "CLEVR_v1.0", "cue": "CLEVR_v1.0"}[task.kind]
+
+
+def test_steps_read_disc_by_disc_and_end_in_the_solution():
+    for task in CHAINS + CUED:
+        read = [re.fullmatch(r"Disc (\d) is (\w+): (\d)\.", step) for step in task.steps]
+        discs = [match.groups() for match in read if match]
+        assert [int(number) for number, _, _ in discs] == list(range(1, len(task.picture) + 1))
+        assert [colour for _, colour, _ in discs] == [disc.colour for disc in task.picture]
+        assert "".join(digit for _, _, digit in discs) == task.solution
+        assert task.steps[-1] == f"The number is {task.solution}."
+        assert len(task.steps) == (9 if task.kind == "long" else 4)
 
 
 def test_reasonings_by_hand():
-    assert count_rows(GRID, "red").steps == (
-        "Row 1 has 1.",
-        "Row 2 has 2.",
-        "Row 3 has 0.",
-        "The total is 1 + 2 + 0 = 3.",
+    assert chain(["blue", "red", "green"]).steps == (
+        "Disc 1 is blue: 2.",
+        "Disc 2 is red: 1.",
+        "Disc 3 is green: 3.",
+        "The number is 213.",
     )
-    assert count_rest(GRID, "red").steps[-1] == "The rest is 4 - 3 = 1."
-    assert angle_sum((40, 30)).steps[-1] == "Angle AOC is 40° + 30° = 70°."
-    assert remainder((40, 30), num_given=1).solution == "110°"
-    assert ", angle AOB = 40.0, then" in remainder((40, 30), num_given=1).question
+    long = chain(["green", "green", "red", "blue", "blue", "red"])
+    assert long.steps == (
+        *("Disc 1 is green: 3.", "Disc 2 is green: 3.", "Disc 3 is red: 1.", "The first part is 331."),
+        *("Disc 4 is blue: 2.", "Disc 5 is blue: 2.", "Disc 6 is red: 1.", "The next part is 221."),
+        "The number is 331221.",
+    )
+    assert long.solution == "331221"
+    assert long.question == (
+        "A red disc is 1, a blue disc is 2, a green disc is 3. From top to bottom, the number is ()"
+    )
+    misled = cued((Disc("red", "blue", 0.9), Disc("blue"), Disc("red")), "blue")
+    assert misled.solution == "121"  # the cue and the tint change nothing about the answer
+    assert misled.question.endswith(". In the blue picture, the number is ()")
+    assert cued(misled.picture, None).question.endswith(". In the picture, the number is ()")
 
 
-def test_a_stream_is_deterministic_and_grows_at_its_end():
-    assert make_tasks("s", 30)[:10] == make_tasks("s", 10)
-    assert make_tasks("s", 10) != make_tasks("t", 10)
+# ----------------------------------------------------------------------------------------------------
+# Streams, cues, tints
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_grid_pictures_show_every_item_in_its_place(seed: int):
-    task = next(task for task in make_tasks(f"grid-{seed}", 50) if isinstance(task.picture, Grid))
-    assert isinstance(task.picture, Grid)
-    image = draw(task.picture, random.Random(seed))
-    assert image.size == (84, 84)
-    for index, item in enumerate(task.picture.places):
-        row, column = divmod(index, 3)
-        centre = image.getpixel((28 * column + 14, 28 * row + 14))
-        assert centre == (PAINT[item.colour] if item else BANDS[row])
+@pytest.mark.parametrize("name", TASK_SETS)
+def test_a_stream_is_deterministic_and_grows_at_its_end(name: str):
+    maker = TASK_SETS[name]
+    assert make_tasks("s", 30, maker)[:10] == make_tasks("s", 10, maker)
+    assert make_tasks("s", 10, maker) != make_tasks("t", 10, maker)
 
 
-def test_fan_pictures_show_every_angle_where_it_lies():
-    import math
+@pytest.mark.parametrize(("name", "validity"), [("cue", 0.9), ("half-true cue", 0.6), ("empty cue", 1 / 3)])
+def test_the_cue_agrees_with_its_share_of_the_discs(name: str, validity: float):
+    assert discs_that_agree(make_tasks("validity", 1000, TASK_SETS[name])) == pytest.approx(validity, abs=0.03)
 
-    image = draw(Fan((40, 60)), random.Random(1))
-    assert image.size == (112, 84)
-    middles = {20: "AOB", 70: "BOC", 140: "nothing"}
-    seen = {
-        image.getpixel((round(56 + 25 * math.cos(math.radians(d))), round(72 - 25 * math.sin(math.radians(d)))))
-        for d in middles
-    }
-    assert len(seen) == 3
-    assert (255, 255, 255) in seen
+
+@pytest.mark.parametrize(("validity", "share"), [(1.0, 1.0), (0.0, 0.0)])
+def test_a_cue_can_be_always_right_or_always_wrong(validity: float, share: float):
+    assert discs_that_agree(make_tasks("validity", 50, cue_tasks(validity))) == share
+
+
+def test_where_the_cue_is_empty_or_missing_every_colour_is_equally_frequent():
+    for name in ("empty cue", "no cue", "chains"):
+        colours = [disc.colour for task in make_tasks("colours", 600, TASK_SETS[name]) for disc in task.picture]
+        for colour in PAINT:
+            assert colours.count(colour) / len(colours) == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_no_cue_names_no_colour():
+    for task in make_tasks("no-cue", 50, TASK_SETS["no cue"]):
+        key, _, asked = task.question.partition(". ")
+        assert all(colour in key and colour not in asked for colour in PAINT)
+
+
+def test_tints_are_of_another_colour_and_as_strong_as_documented():
+    discs = [disc for task in make_tasks("tints", 1000, TASK_SETS["empty cue"]) for disc in task.picture]
+    shares = [disc.tint_share for disc in discs]
+    assert all(0.0 <= share <= 1.0 for share in shares)
+    assert all(disc.tint != disc.colour for disc in discs)
+    mean = sum(shares) / len(shares)
+    assert mean == pytest.approx(TINT_MEAN, abs=0.02)
+    assert sum((share - mean) ** 2 for share in shares) / len(shares) == pytest.approx(TINT_SPREAD**2, rel=0.15)
+    # Some discs look more like their tint, so that even a perfect reader of pictures would err there.
+    assert 0.05 < sum(share > 0.5 for share in shares) / len(shares) < 0.3
+
+
+def test_discs_of_chains_have_no_tint():
+    assert all(disc.tint_share == 0.0 for task in CHAINS for disc in task.picture)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Drawing
+
+
+@pytest.mark.parametrize(("num_discs", "size"), [(1, (28, 112)), (3, (28, 112)), (4, (28, 112)), (6, (28, 168))])
+def test_a_picture_has_a_place_per_disc_and_at_least_four(num_discs: int, size: tuple[int, int]):
+    column = tuple(Disc(("red", "blue", "green")[place % 3]) for place in range(num_discs))
+    image = draw(column, random.Random(num_discs))
+    assert (image.size, image.mode) == (size, "RGB")
+    assert centres(image, num_discs) == [PAINT[disc.colour] for disc in column]
+    # Beside the disc is the background of its place; below the last disc the picture is empty.
+    corners = [image.getpixel((1, 28 * place + 3)) for place in range(num_discs)]
+    assert corners == list(BANDS[:num_discs])
+    below = [image.getpixel((14, 28 * place + 14)) for place in range(num_discs, size[1] // 28)]
+    assert set(below) <= {(255, 255, 255)}
+
+
+def test_a_tint_is_visible():
+    for index, task in enumerate(CUED):
+        pixels = centres(draw(task.picture, random.Random(index)), 3)
+        for pixel, disc in zip(pixels, task.picture, strict=True):
+            for value, own, other in zip(pixel, PAINT[disc.colour], PAINT[disc.tint], strict=True):
+                assert abs(value - (own + disc.tint_share * (other - own))) <= 1, disc
+
+
+def test_tints_of_half_a_disc_and_more_hide_the_colour():
+    column = (Disc("red", "blue", 0.25), Disc("red", "blue", 0.75), Disc("red", "blue", 1.0))
+    pixels = centres(draw(column, random.Random(0)), 3)
+    assert [nearest(pixel) for pixel in pixels] == ["red", "blue", "blue"]
+    assert pixels[2] == PAINT["blue"]
 
 
 def test_two_drawings_of_one_task_differ_by_little():
-    one, two = (draw(GRID, random.Random(seed)) for seed in (0, 1))
+    column = chain(["red", "blue", "green"]).picture
+    one, two = (draw(column, random.Random(seed)) for seed in (0, 1))
     assert one.tobytes() != two.tobytes()
-    assert draw(GRID, random.Random(0)).tobytes() == one.tobytes()
-
-
-def test_careless_reasonings_stay_consistent_but_are_often_wrong():
-    rng, task = random.Random(0), remainder((40, 30), num_given=0)
-    reasonings = [task.solve(CarelessSolver(rng, Mix(misread=0.5))) for _ in range(200)]
-    for reasoning in reasonings:
-        first, second = (last_number(step) for step in reasoning.steps[:2])
-        assert reasoning.answer == f"{180 - first - second}°"  # misread only: the sums are right
-    wrong = sum(reasoning.answer != task.solution for reasoning in reasonings)
-    assert 60 < wrong < 180
-    assert all(task.solve(CarelessSolver(rng, Mix())).steps == task.steps for _ in range(20))
-
-
-def test_biased_choice_prefers_the_middle():
-    rng = random.Random(0)
-    drawn = [biased_choice(rng, range(20, 90, 10)) for _ in range(2000)]
-    assert max(set(drawn), key=drawn.count) == 50
-    assert set(drawn) == set(range(20, 90, 10))
-
-
-def test_a_guess_is_one_step_that_states_its_answer():
-    for task in TASKS[:40]:
-        reasoning = guess(task, random.Random(task.question))
-        assert reasoning.steps == (f"It looks like {reasoning.answer}.",)
-        assert reasoning.answer.endswith("°") == task.solution.endswith("°")
-
-
-def test_lessons_come_in_the_formats_that_training_and_evaluation_use():
-    mix = Mix(guess=0.3, misread=0.3, miscomputed=0.3)
-    examples = [make_example("lessons", index, mix) for index in range(300)]
-    training = [example for example in examples if example.messages[0]["role"] == "system"]
-    evaluation = [example for example in examples if example.messages[0]["role"] == "user"]
-    assert 100 < len(training) < 200
-    assert all(example.begun.startswith("<think>") and example.image for example in training)
-    assert all(example.begun == "" for example in evaluation)
-    assert 20 < sum(example.image is None for example in evaluation) < 90
-    assert any(example.begun != "<think>" for example in training)
-    for example in examples:
-        turn = example.begun + example.rest
-        assert re.fullmatch(r"<think>[^<]+</think><answer> \d+°? </answer>", turn), turn
-        assert not example.begun.endswith(" ")
+    assert draw(column, random.Random(0)).tobytes() == one.tobytes()
+    assert centres(one, 3) == centres(two, 3)
