@@ -1,0 +1,201 @@
+"""Runs the protocol's commands, as many at a time as there are GPUs or CPU cores, and keeps what is finished.
+
+OUTPUT_DIR/bases/WARMUP_SEED/                 base models (python -m hint_grpo.toy.warmup --glances)
+OUTPUT_DIR/data/                              training data and questions of every set of tasks
+OUTPUT_DIR/runs/                              training runs (train_model.py)
+OUTPUT_DIR/measurements/                      rates of base models and runs (python -m hint_grpo.toy.measure)
+OUTPUT_DIR/evaluations/                       accuracy by scale (test_model.py)
+OUTPUT_DIR/logs/                              everything that the commands printed
+OUTPUT_DIR/protocol.json                      the settings: a folder holds the results of one protocol
+
+A job is finished when its last file exists. A training that was interrupted starts again; it takes about a minute.
+"""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.evidence import protocol
+from eval.evidence.protocol import Base, Evaluation, Experiment, Measurement, Run
+from eval.runs import ROOT, each_on_a_slot, evaluation_command, flag_words, run, small_slots, training_command
+from hint_grpo.evaluation.pool import WorkerSlot
+from hint_grpo.machine.errors import UserError
+from hint_grpo.training.checkpoints import STATE_FILE  # written last
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The output folder of one set of seeds, and the name of its task stream."""
+
+    root: Path
+    stream: str
+
+    def base(self, base: Base) -> Path:
+        return self.root / "bases" / str(base.warmup_seed) / f"{protocol.FAMILY}-{base.glance:g}"
+
+    def data(self, tasks: str) -> Path:
+        """Training data."""
+        return self.root / "data" / f"train-{tasks.replace(' ', '_')}"
+
+    def questions(self, cue: str) -> Path:
+        return self.root / "data" / f"test-{cue.replace(' ', '_')}"
+
+    def run(self, run: Run) -> Path:
+        return self.root / "runs" / run.name
+
+    def weights(self, measurement: Measurement) -> Path:
+        if isinstance(measurement.model, Base):
+            return self.base(measurement.model)
+        folder = self.run(measurement.model)
+        return folder / f"checkpoint-{protocol.HALFWAY}" if measurement.halfway else folder
+
+    def measurement(self, measurement: Measurement) -> Path:
+        return self.root / "measurements" / f"{measurement.name}.json"
+
+    def evaluation(self, evaluation: Evaluation) -> Path:
+        return self.root / "evaluations" / evaluation.name
+
+    def log(self, name: str) -> Path:
+        return self.root / "logs" / f"{name}.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command; `result` is the last file that it writes, `leftovers` the folder that an interrupted one leaves."""
+
+    name: str
+    command: Sequence[str]
+    result: Path
+    leftovers: Path | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.result.is_file()
+
+
+# ----------------------------------------------------------------------------------------------------
+# Commands
+
+
+def base_jobs(folder: Folder, bases: Sequence[Base]) -> list[Job]:
+    """One job per warm-up seed, because all its base models start from one honest model."""
+    jobs = []
+    for seed in dict.fromkeys(base.warmup_seed for base in bases):
+        wanted = [base for base in bases if base.warmup_seed == seed]
+        words = {
+            "family": protocol.FAMILY,
+            "seed": seed,
+            "glances": [f"{base.glance:g}" for base in wanted],
+            "output_dir": folder.root / "bases" / str(seed),
+        }
+        missing = [
+            folder.base(base) / "config.json" for base in wanted if not (folder.base(base) / "config.json").is_file()
+        ]
+        command = [sys.executable, "-m", "hint_grpo.toy.warmup", *flag_words(words)]
+        jobs.append(Job(f"warmup-{seed}", command, (missing or [folder.base(wanted[-1]) / "config.json"])[-1]))
+    return jobs
+
+
+def training_job(folder: Folder, one: Run, *, halfway: bool) -> Job:
+    """halfway: with a checkpoint in the middle."""
+    flags = {
+        "model_name_or_path": folder.base(one.base),
+        "data_path": folder.data(one.tasks),
+        **protocol.TRAINING,
+        "save_strategy": "steps" if halfway else "no",
+        "save_steps": protocol.HALFWAY if halfway else None,
+        "seed": one.seed,
+        "output_dir": folder.run(one),
+    }
+    command = training_command(flags, recipe=ROOT / "eval" / "recipes" / f"{one.method}.yaml")
+    return Job(one.name, command, folder.run(one) / STATE_FILE, folder.run(one))
+
+
+def measuring_job(folder: Folder, measurement: Measurement) -> Job:
+    sets, measures = protocol.MEASURED[measurement.tasks]
+    flags = {
+        "tasks": list(sets),
+        "only": list(measures),
+        "num_tasks": protocol.NUM_MEASURED,
+        "stream": f"{folder.stream}-measured",
+        "output_file": folder.measurement(measurement),
+    }
+    command = [sys.executable, "-m", "hint_grpo.toy.measure", str(folder.weights(measurement)), *flag_words(flags)]
+    return Job(f"measured-{measurement.name}", command, folder.measurement(measurement))
+
+
+def evaluation_job(folder: Folder, evaluation: Evaluation) -> Job:
+    model = evaluation.model
+    questions = folder.questions(evaluation.cue)
+    flags = {
+        "model_path": folder.base(model) if isinstance(model, Base) else folder.run(model),
+        "data_path": questions,
+        "prompt_path": questions / "prompts.jsonl",
+        "scale": list(protocol.SCALES),
+        "max_new_tokens": 64,  # the longest correct reasoning has 50 tokens
+        "backend": "hf",
+        "output_dir": folder.evaluation(evaluation),
+    }
+    last = folder.evaluation(evaluation) / f"scale-{protocol.SCALES[-1]}" / "summary.json"
+    return Job(f"evaluated-{evaluation.name}", evaluation_command(flags), last)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Running them
+
+
+def write_data(folder: Folder, wanted: Experiment) -> None:
+    """The training data of every set, and the questions of the evaluations. The same name and stream give the same bytes."""
+    from hint_grpo.toy.tasks import TASK_SETS  # imports Pillow and, through its package, torch: not for --help
+    from hint_grpo.toy.world import write_own_data
+
+    for tasks in dict.fromkeys(one.tasks for one in wanted.runs):
+        if not (folder.data(tasks) / "train.jsonl").is_file():
+            write_own_data(folder.data(tasks), f"{folder.stream}-train", protocol.NUM_TRAIN_TASKS, TASK_SETS[tasks])
+    for cue in dict.fromkeys(evaluation.cue for evaluation in wanted.evaluations):
+        if not (folder.questions(cue) / "train.jsonl").is_file():
+            write_own_data(folder.questions(cue), f"{folder.stream}-test", protocol.NUM_QUESTIONS, TASK_SETS[cue])
+
+
+def check_protocol(folder: Folder) -> None:
+    """Writes protocol.json, or raises UserError if the folder holds results of other settings."""
+    names = ("TRAINING", "NUM_TRAIN_TASKS", "NUM_MEASURED", "MEASURED", "SCALES", "NUM_QUESTIONS", "HALFWAY", "FAMILY")
+    settings: dict[str, Any] = {"stream": folder.stream, **{name.lower(): getattr(protocol, name) for name in names}}
+    text = json.dumps(settings, indent=1) + "\n"
+    file = folder.root / "protocol.json"
+    if file.is_file() and file.read_text("utf-8") != text:
+        raise UserError(f"{folder.root} holds results of another protocol or stream: give another --output_dir")
+    folder.root.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, "utf-8")
+
+
+def run_all(folder: Folder, wanted: Experiment, report: Callable[[str], None]) -> None:
+    """Runs what is not finished: base models, then trainings, then measurements and evaluations."""
+    check_protocol(folder)
+    write_data(folder, wanted)
+    halfway = {m.model for m in wanted.measurements if m.halfway}
+    stages = (
+        base_jobs(folder, wanted.bases),
+        [training_job(folder, one, halfway=one in halfway) for one in wanted.runs],
+        [
+            *(evaluation_job(folder, evaluation) for evaluation in wanted.evaluations),  # the longest first
+            *(measuring_job(folder, measurement) for measurement in wanted.measurements),
+        ],
+    )
+    slots = small_slots()
+    for jobs in stages:
+        waiting = [job for job in jobs if not job.is_finished]
+
+        def run_one(job: Job, slot: WorkerSlot) -> None:
+            start = time.time()
+            if job.leftovers is not None:
+                shutil.rmtree(job.leftovers, ignore_errors=True)
+            run(job.command, folder.log(job.name), slot)
+            report(f"  {job.name}: {time.time() - start:.0f} s")
+
+        each_on_a_slot(run_one, waiting, slots)

@@ -1,0 +1,202 @@
+"""The protocol: which models are trained how, and what is measured, fixed before the reported seeds are run (docs/evidence.md).
+
+Everything is a value here; `jobs` turns it into commands. Runs are named by their settings, so that experiments share runs.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+FAMILY = "Qwen2.5-VL"
+
+# Training: 40 steps of 4 prompts x 4 completions, the paper's KL coefficient, a learning rate for a model of this size.
+NUM_TRAIN_TASKS = 400
+NUM_STEPS, HALFWAY = 40, 20
+TRAINING: dict[str, Any] = {
+    "dataset_name": "train.jsonl",
+    "max_prompt_length": 1024,
+    "max_completion_length": 120,  # the longest correct reasoning has 100 tokens
+    "per_device_train_batch_size": 4,
+    "num_generations": 4,
+    "max_steps": NUM_STEPS,
+    "learning_rate": 1e-4,
+    "beta": 0.04,
+    "use_vllm": False,  # for 40 steps of this size transformers is faster: vLLM needs longer to start
+    "gradient_checkpointing": False,
+    "log_completions": False,
+    "keep_rollouts": 0,
+}
+
+# Methods are recipes of eval/recipes, as the paper's table uses them.
+HINTS, PLAIN = "hint_grpo_m3", "grpo"
+ABLATIONS = ("hint_grpo_m2", "hint_grpo_m4", "query_injection", "fixed_0.25", "fixed_0.5", "fixed_0.75", "random_alpha")
+LABELS = {
+    HINTS: "Hint-GRPO, M = 3",
+    PLAIN: "plain GRPO",
+    "hint_grpo_m2": "Hint-GRPO, M = 2",
+    "hint_grpo_m4": "Hint-GRPO, M = 4",
+    "query_injection": "M = 3, query injection",
+    "fixed_0.25": "fixed ratio 0.25",
+    "fixed_0.5": "fixed ratio 0.5",
+    "fixed_0.75": "fixed ratio 0.75",
+    "random_alpha": "random ratio",
+}
+
+# Base models: the share of discs passed over in long chains. A model that passes over a share g solves about (1 - g)^6 of them.
+GLANCE = 0.8
+GLANCES = (0.8, 0.68, 0.54, 0.39, 0.23, 0.14)
+"""Base models right in about 0, 0.1, 1, 5, 20 and 40 % of the completions."""
+
+# Measurements of a model (hint_grpo.toy.measure): prompts of each set; four samples of each where sampled.
+NUM_MEASURED = 200
+IN_BOTH_PROMPTS = ("level_0", "greedy_training", "greedy_evaluation")
+WITH_AND_WITHOUT_PICTURE = ("sampled_evaluation", "sampled_no_picture", "greedy_evaluation")
+MEASURED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "long": (("long",), IN_BOTH_PROMPTS),
+    "chains": (("short", "long"), IN_BOTH_PROMPTS),
+    "cue": (("cue", "empty cue"), WITH_AND_WITHOUT_PICTURE),
+    "no cue": (("no cue",), WITH_AND_WITHOUT_PICTURE),
+}
+"""By the tasks that a run is trained on: the sets that its model is measured on, and the measures."""
+
+# Evaluations by test_model.py.
+SCALES = (0.0, 0.4, 0.8, 1.2, 1.6, 2.4, 4.0)
+VALIDITY = {"cue": 0.9, "half-true cue": 0.6, "empty cue": 1 / 3}
+CUES = tuple(VALIDITY)
+"""Sets of questions, by how often their cue is the colour of a disc; the warm-up has the first."""
+NUM_QUESTIONS = 400  # of every set
+
+NUM_WARMUP_SEEDS, NUM_SEEDS, NUM_ABLATION_SEEDS = 2, 5, 3
+EXPERIMENTS = {
+    "a": "Hint-GRPO against plain GRPO where the base model fails",
+    "b": "the same on a mixture of questions that the base model solves and fails",
+    "c": "the gain by the base model's success rate",
+    "d": "the paper's ablations",
+    "e": "text bias",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base model: warmed up from a seed, then made careless."""
+
+    warmup_seed: int
+    glance: float = GLANCE
+
+    @property
+    def name(self) -> str:
+        return f"base-{self.warmup_seed}-{self.glance:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run. `tasks`: a name in TASK_SETS. `method`: a recipe."""
+
+    base: Base
+    tasks: str
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.base.name}-{self.tasks.replace(' ', '_')}-{self.method}-{self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A model's rates on the tasks that it was trained on, or would be."""
+
+    model: Base | Run
+    tasks: str
+    halfway: bool = False  # the checkpoint at step HALFWAY instead of the last weights
+
+    @property
+    def name(self) -> str:
+        return f"{self.model.name}-on-{self.tasks.replace(' ', '_')}{'-halfway' if self.halfway else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A model's accuracy at every scale, on questions of one set."""
+
+    model: Base | Run
+    cue: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.model.name}-on-{self.cue.replace(' ', '_')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What one experiment needs."""
+
+    runs: tuple[Run, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+
+    @property
+    def bases(self) -> tuple[Base, ...]:
+        models: list[Base | Run] = [*(one.model for one in self.measurements), *(one.model for one in self.evaluations)]
+        bases = [*(run.base for run in self.runs), *(model for model in models if isinstance(model, Base))]
+        return tuple(dict.fromkeys(bases))
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """The seeds of a set of results. Ablations and experiments c and e use the first ones."""
+
+    training: tuple[int, ...] = (1, 2, 3, 4, 5)
+    warmup: tuple[int, ...] = (1, 2)
+
+    @property
+    def few(self) -> tuple[int, ...]:
+        return self.training[:NUM_ABLATION_SEEDS]
+
+
+def _with_measurements(runs: Iterable[Run]) -> Experiment:
+    """The runs, with the measurement of every one and of the base models."""
+    unique = tuple(dict.fromkeys(runs))
+    bases = dict.fromkeys((run.base, run.tasks) for run in unique)
+    measurements = [Measurement(base, tasks) for base, tasks in bases]
+    return Experiment(unique, (*measurements, *(Measurement(run, run.tasks) for run in unique)))
+
+
+def _both_methods(bases: Sequence[Base], tasks: str, seeds: Sequence[int]) -> list[Run]:
+    return [Run(base, tasks, method, seed) for base in bases for seed in seeds for method in (HINTS, PLAIN)]
+
+
+def experiment(letter: str, seeds: Seeds) -> Experiment:
+    """The runs, measurements and evaluations of one of EXPERIMENTS."""
+    bases = [Base(seed) for seed in seeds.warmup]
+    first = seeds.warmup[0]
+    if letter == "a":
+        return _with_measurements(_both_methods(bases, "long", seeds.training))
+    if letter == "b":
+        return _with_measurements(_both_methods(bases, "chains", seeds.training))
+    if letter == "c":
+        return _with_measurements(_both_methods([Base(first, glance) for glance in GLANCES], "long", seeds.few))
+    if letter == "d":
+        methods = (PLAIN, HINTS, *ABLATIONS)
+        return _with_measurements(Run(bases[0], "long", method, seed) for method in methods for seed in seeds.few)
+    # e: before training, both models at three validities of the cue; over training, both methods and a control without a cue.
+    trained = _with_measurements(
+        [*_both_methods(bases[:1], "cue", seeds.few), *_both_methods(bases[:1], "no cue", seeds.few)]
+    )
+    halfway = [Measurement(run, run.tasks, halfway=True) for run in trained.runs]
+    models: list[Base | Run] = [
+        *bases,
+        *(run for run in trained.runs if run.tasks == "cue" and run.seed == seeds.training[0]),
+    ]
+    evaluations = [Evaluation(model, cue) for model in models for cue in CUES]
+    return Experiment(trained.runs, (*trained.measurements, *halfway), tuple(evaluations))
+
+
+def combined(experiments: Iterable[Experiment]) -> Experiment:
+    """Everything that several experiments need, once."""
+    chosen = list(experiments)
+    return Experiment(
+        tuple(dict.fromkeys(run for one in chosen for run in one.runs)),
+        tuple(dict.fromkeys(m for one in chosen for m in one.measurements)),
+        tuple(dict.fromkeys(e for one in chosen for e in one.evaluations)),
+    )
