@@ -47,12 +47,12 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = parse()
     # Slow to import, so only after the flags are checked.
-    from eval.evidence.jobs import Folder, run_all
+    from eval.evidence.jobs import Study, run_all
     from eval.evidence.report import write_report
     from eval.evidence.results import Results
 
     start = time.time()
-    folder = Folder(arguments.output_dir.resolve(), arguments.stream)
+    study = Study(arguments.output_dir.resolve(), arguments.stream)
     seeds = Seeds(tuple(arguments.seeds), tuple(arguments.warmup_seeds))
     experiments = {letter: protocol.experiment(letter, seeds) for letter in sorted(set(arguments.experiments))}
     for letter, one in experiments.items():
@@ -60,8 +60,8 @@ def main() -> None:
             f"{letter}. {EXPERIMENTS[letter]}: {len(one.runs)} trainings, {len(one.evaluations)} evaluations",
             flush=True,
         )
-        run_all(folder, one, lambda line: print(line, flush=True))
-    write_report(Results(folder), experiments)
+        run_all(study, one, lambda line: print(line, flush=True))
+    write_report(Results(study), experiments)
     print(f"{time.time() - start:.0f} s in all")
 
 

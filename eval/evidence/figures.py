@@ -91,14 +91,14 @@ def draw_scales(results: Results, one: Experiment, stem: Path) -> None:
     for axis, cue in zip(axes, protocol.CUES, strict=True):
         for evaluation in one.evaluations:
             if evaluation.cue == cue:
-                values = [results.accuracy(evaluation, scale) for scale in protocol.SCALES]
+                values = [results.accuracy(evaluation, scale) for scale in results.study.scales]
                 label = model_label(evaluation.model)
                 axis.plot(
-                    protocol.SCALES, [share for share, _ in values], "o-", markersize=3, linewidth=1.2, label=label
+                    results.study.scales, [share for share, _ in values], "o-", markersize=3, linewidth=1.2, label=label
                 )
                 rows += [
                     {"model": label, "cue": cue, "scale": scale, "accuracy": share, "low": ends[0], "high": ends[1]}
-                    for scale, (share, ends) in zip(protocol.SCALES, values, strict=True)
+                    for scale, (share, ends) in zip(results.study.scales, values, strict=True)
                 ]
         axis.set_title(f"{cue} (agrees with {100 * protocol.VALIDITY[cue]:.0f} % of the discs)", fontsize=9)
         axis.set_xlabel("calibration scale", fontsize=8)

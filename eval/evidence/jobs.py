@@ -29,11 +29,14 @@ from hint_grpo.training.checkpoints import STATE_FILE  # written last
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
-    """The output folder of one set of seeds, and the name of its task stream."""
+class Study:
+    """One set of results: its output folder, the name of its task stream, and how much is measured."""
 
     root: Path
     stream: str
+    num_measured: int = protocol.NUM_MEASURED  # prompts of every set
+    num_questions: int = protocol.NUM_QUESTIONS  # of every evaluation
+    scales: tuple[float, ...] = protocol.SCALES
 
     def base(self, base: Base) -> Path:
         return self.root / "bases" / str(base.warmup_seed) / f"{protocol.FAMILY}-{base.glance:g}"
@@ -82,7 +85,7 @@ class Job:
 # Commands
 
 
-def base_jobs(folder: Folder, bases: Sequence[Base]) -> list[Job]:
+def base_jobs(study: Study, bases: Sequence[Base]) -> list[Job]:
     """One job per warm-up seed, because all its base models start from one honest model."""
     jobs = []
     for seed in dict.fromkeys(base.warmup_seed for base in bases):
@@ -91,57 +94,57 @@ def base_jobs(folder: Folder, bases: Sequence[Base]) -> list[Job]:
             "family": protocol.FAMILY,
             "seed": seed,
             "glances": [f"{base.glance:g}" for base in wanted],
-            "output_dir": folder.root / "bases" / str(seed),
+            "output_dir": study.root / "bases" / str(seed),
         }
         missing = [
-            folder.base(base) / "config.json" for base in wanted if not (folder.base(base) / "config.json").is_file()
+            study.base(base) / "config.json" for base in wanted if not (study.base(base) / "config.json").is_file()
         ]
         command = [sys.executable, "-m", "hint_grpo.toy.warmup", *flag_words(words)]
-        jobs.append(Job(f"warmup-{seed}", command, (missing or [folder.base(wanted[-1]) / "config.json"])[-1]))
+        jobs.append(Job(f"warmup-{seed}", command, (missing or [study.base(wanted[-1]) / "config.json"])[-1]))
     return jobs
 
 
-def training_job(folder: Folder, one: Run, *, halfway: bool) -> Job:
+def training_job(study: Study, one: Run, *, halfway: bool) -> Job:
     """halfway: with a checkpoint in the middle."""
     flags = {
-        "model_name_or_path": folder.base(one.base),
-        "data_path": folder.data(one.tasks),
+        "model_name_or_path": study.base(one.base),
+        "data_path": study.data(one.tasks),
         **protocol.TRAINING,
         "save_strategy": "steps" if halfway else "no",
         "save_steps": protocol.HALFWAY if halfway else None,
         "seed": one.seed,
-        "output_dir": folder.run(one),
+        "output_dir": study.run(one),
     }
     command = training_command(flags, recipe=ROOT / "eval" / "recipes" / f"{one.method}.yaml")
-    return Job(one.name, command, folder.run(one) / STATE_FILE, folder.run(one))
+    return Job(one.name, command, study.run(one) / STATE_FILE, study.run(one))
 
 
-def measuring_job(folder: Folder, measurement: Measurement) -> Job:
+def measuring_job(study: Study, measurement: Measurement) -> Job:
     sets, measures = protocol.MEASURED[measurement.tasks]
     flags = {
         "tasks": list(sets),
         "only": list(measures),
-        "num_tasks": protocol.NUM_MEASURED,
-        "stream": f"{folder.stream}-measured",
-        "output_file": folder.measurement(measurement),
+        "num_tasks": study.num_measured,
+        "stream": f"{study.stream}-measured",
+        "output_file": study.measurement(measurement),
     }
-    command = [sys.executable, "-m", "hint_grpo.toy.measure", str(folder.weights(measurement)), *flag_words(flags)]
-    return Job(f"measured-{measurement.name}", command, folder.measurement(measurement))
+    command = [sys.executable, "-m", "hint_grpo.toy.measure", str(study.weights(measurement)), *flag_words(flags)]
+    return Job(f"measured-{measurement.name}", command, study.measurement(measurement))
 
 
-def evaluation_job(folder: Folder, evaluation: Evaluation) -> Job:
+def evaluation_job(study: Study, evaluation: Evaluation) -> Job:
     model = evaluation.model
-    questions = folder.questions(evaluation.cue)
+    questions = study.questions(evaluation.cue)
     flags = {
-        "model_path": folder.base(model) if isinstance(model, Base) else folder.run(model),
+        "model_path": study.base(model) if isinstance(model, Base) else study.run(model),
         "data_path": questions,
         "prompt_path": questions / "prompts.jsonl",
-        "scale": list(protocol.SCALES),
+        "scale": list(study.scales),
         "max_new_tokens": 64,  # the longest correct reasoning has 50 tokens
         "backend": "hf",
-        "output_dir": folder.evaluation(evaluation),
+        "output_dir": study.evaluation(evaluation),
     }
-    last = folder.evaluation(evaluation) / f"scale-{protocol.SCALES[-1]}" / "summary.json"
+    last = study.evaluation(evaluation) / f"scale-{study.scales[-1]}" / "summary.json"
     return Job(f"evaluated-{evaluation.name}", evaluation_command(flags), last)
 
 
@@ -149,42 +152,43 @@ def evaluation_job(folder: Folder, evaluation: Evaluation) -> Job:
 # Running them
 
 
-def write_data(folder: Folder, wanted: Experiment) -> None:
+def write_data(study: Study, wanted: Experiment) -> None:
     """The training data of every set, and the questions of the evaluations. The same name and stream give the same bytes."""
     from hint_grpo.toy.tasks import TASK_SETS  # imports Pillow and, through its package, torch: not for --help
     from hint_grpo.toy.world import write_own_data
 
     for tasks in dict.fromkeys(one.tasks for one in wanted.runs):
-        if not (folder.data(tasks) / "train.jsonl").is_file():
-            write_own_data(folder.data(tasks), f"{folder.stream}-train", protocol.NUM_TRAIN_TASKS, TASK_SETS[tasks])
+        if not (study.data(tasks) / "train.jsonl").is_file():
+            write_own_data(study.data(tasks), f"{study.stream}-train", protocol.NUM_TRAIN_TASKS, TASK_SETS[tasks])
     for cue in dict.fromkeys(evaluation.cue for evaluation in wanted.evaluations):
-        if not (folder.questions(cue) / "train.jsonl").is_file():
-            write_own_data(folder.questions(cue), f"{folder.stream}-test", protocol.NUM_QUESTIONS, TASK_SETS[cue])
+        if not (study.questions(cue) / "train.jsonl").is_file():
+            write_own_data(study.questions(cue), f"{study.stream}-test", study.num_questions, TASK_SETS[cue])
 
 
-def check_protocol(folder: Folder) -> None:
+def check_protocol(study: Study) -> None:
     """Writes protocol.json, or raises UserError if the folder holds results of other settings."""
-    names = ("TRAINING", "NUM_TRAIN_TASKS", "NUM_MEASURED", "MEASURED", "SCALES", "NUM_QUESTIONS", "HALFWAY", "FAMILY")
-    settings: dict[str, Any] = {"stream": folder.stream, **{name.lower(): getattr(protocol, name) for name in names}}
+    names = ("TRAINING", "NUM_TRAIN_TASKS", "MEASURED", "HALFWAY", "FAMILY")
+    settings: dict[str, Any] = {name.lower(): getattr(protocol, name) for name in names}
+    settings |= {name: getattr(study, name) for name in ("stream", "num_measured", "num_questions", "scales")}
     text = json.dumps(settings, indent=1) + "\n"
-    file = folder.root / "protocol.json"
+    file = study.root / "protocol.json"
     if file.is_file() and file.read_text("utf-8") != text:
-        raise UserError(f"{folder.root} holds results of another protocol or stream: give another --output_dir")
-    folder.root.mkdir(parents=True, exist_ok=True)
+        raise UserError(f"{study.root} holds results of another protocol or stream: give another --output_dir")
+    study.root.mkdir(parents=True, exist_ok=True)
     file.write_text(text, "utf-8")
 
 
-def run_all(folder: Folder, wanted: Experiment, report: Callable[[str], None]) -> None:
+def run_all(study: Study, wanted: Experiment, report: Callable[[str], None]) -> None:
     """Runs what is not finished: base models, then trainings, then measurements and evaluations."""
-    check_protocol(folder)
-    write_data(folder, wanted)
+    check_protocol(study)
+    write_data(study, wanted)
     halfway = {m.model for m in wanted.measurements if m.halfway}
     stages = (
-        base_jobs(folder, wanted.bases),
-        [training_job(folder, one, halfway=one in halfway) for one in wanted.runs],
+        base_jobs(study, wanted.bases),
+        [training_job(study, one, halfway=one in halfway) for one in wanted.runs],
         [
-            *(evaluation_job(folder, evaluation) for evaluation in wanted.evaluations),  # the longest first
-            *(measuring_job(folder, measurement) for measurement in wanted.measurements),
+            *(evaluation_job(study, evaluation) for evaluation in wanted.evaluations),  # the longest first
+            *(measuring_job(study, measurement) for measurement in wanted.measurements),
         ],
     )
     slots = small_slots()
@@ -195,7 +199,7 @@ def run_all(folder: Folder, wanted: Experiment, report: Callable[[str], None]) -
             start = time.time()
             if job.leftovers is not None:
                 shutil.rmtree(job.leftovers, ignore_errors=True)
-            run(job.command, folder.log(job.name), slot)
+            run(job.command, study.log(job.name), slot)
             report(f"  {job.name}: {time.time() - start:.0f} s")
 
         each_on_a_slot(run_one, waiting, slots)

@@ -5,6 +5,7 @@ Everything is a value here; `jobs` turns it into commands. Runs are named by the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 FAMILY = "Qwen2.5-VL"
@@ -53,6 +54,7 @@ IN_BOTH_PROMPTS = ("level_0", "greedy_training", "greedy_evaluation")
 WITH_AND_WITHOUT_PICTURE = ("sampled_evaluation", "sampled_no_picture", "greedy_evaluation")
 MEASURED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "long": (("long",), IN_BOTH_PROMPTS),
+    "short": (("short",), IN_BOTH_PROMPTS),
     "chains": (("short", "long"), IN_BOTH_PROMPTS),
     "cue": (("cue", "empty cue"), WITH_AND_WITHOUT_PICTURE),
     "no cue": (("no cue",), WITH_AND_WITHOUT_PICTURE),
@@ -154,12 +156,16 @@ class Seeds:
         return self.training[:NUM_ABLATION_SEEDS]
 
 
-def _with_measurements(runs: Iterable[Run]) -> Experiment:
-    """The runs, with the measurement of every one and of the base models."""
-    unique = tuple(dict.fromkeys(runs))
+def measurements_of(runs: Iterable[Run]) -> list[Measurement]:
+    """Of every base model, then of every run."""
+    unique = list(dict.fromkeys(runs))
     bases = dict.fromkeys((run.base, run.tasks) for run in unique)
-    measurements = [Measurement(base, tasks) for base, tasks in bases]
-    return Experiment(unique, (*measurements, *(Measurement(run, run.tasks) for run in unique)))
+    return [*(Measurement(base, tasks) for base, tasks in bases), *(Measurement(run, run.tasks) for run in unique)]
+
+
+def _with_measurements(runs: Iterable[Run]) -> Experiment:
+    unique = tuple(dict.fromkeys(runs))
+    return Experiment(unique, tuple(measurements_of(unique)))
 
 
 def _both_methods(bases: Sequence[Base], tasks: str, seeds: Sequence[int]) -> list[Run]:
@@ -173,7 +179,8 @@ def experiment(letter: str, seeds: Seeds) -> Experiment:
     if letter == "a":
         return _with_measurements(_both_methods(bases, "long", seeds.training))
     if letter == "b":
-        return _with_measurements(_both_methods(bases, "chains", seeds.training))
+        pairs = zip(cycle(bases), seeds.training, strict=False)  # each seed on one of the base models, in turn
+        return _with_measurements(run for base, seed in pairs for run in _both_methods([base], "chains", [seed]))
     if letter == "c":
         return _with_measurements(_both_methods([Base(first, glance) for glance in GLANCES], "long", seeds.few))
     if letter == "d":

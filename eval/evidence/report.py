@@ -44,10 +44,10 @@ def write_report(results: Results, experiments: Mapping[str, Experiment]) -> Non
         verdicts += found
     lines += ["## The paper's statements", "", *verdict_table(verdicts)]
     text = "\n".join(lines) + "\n"
-    root = results.folder.root
+    root = results.study.root
     (root / "tables.md").write_text(text, encoding="utf-8")
     summary = {
-        "stream": results.folder.stream,
+        "stream": results.study.stream,
         "training": protocol.TRAINING,
         "experiments": {letter: every_number(results, one) for letter, one in experiments.items()},
     }
@@ -118,8 +118,9 @@ def two_methods(results: Results, one: Experiment, sets: Sequence[str]) -> list[
         "sampled tokens per step": results.tokens_per_step,
     }
     for name in sets:
-        for measure, label in MEASURES.items():
-            metrics[f"{label}{f', {name}' if len(sets) > 1 else ''}"] = results.after(name, measure)
+        kind = f", {name}" if len(sets) > 1 else ""
+        metrics[f"right without a hint, over all steps of training{kind}"] = results.level_0_in_training(name)
+        metrics |= {f"{label}{kind}": results.after(name, measure) for measure, label in MEASURES.items()}
     rows = comparison_rows(results, one, metrics)
     return [*base_lines(results, one, sets), "", *table(HEADER, rows)]
 
@@ -155,15 +156,16 @@ def section_b(results: Results, one: Experiment) -> tuple[list[str], list[Verdic
             f"{interval(use.first).mean:.2f} against {interval(use.second).mean:.2f}",
         )
     )
-    for name in ("short", "long"):
-        pair = paired(one.runs, results.after(name, "greedy_evaluation"), HINTS, PLAIN)
-        verdicts.append(
-            Verdict(
-                f"Hint-GRPO ends higher than GRPO (45.62 against 38.46 %): mixture, {name} chains, greedy, evaluation prompt",
-                decided(pair),
-                f"{interval(pair.first).mean:.2f} against {interval(pair.second).mean:.2f}, p = {pair.p:.2g}",
-            )
+    claim = "Hint-GRPO ends higher than GRPO (45.62 against 38.46 %): mixture"
+    measured = {f"{claim}, {name} chains, sampled": results.after(name, "level_0") for name in ("short", "long")} | {
+        "hints speed up learning: mixture, long chains, right without a hint over all steps": results.level_0_in_training(
+            "long"
         )
+    }
+    for statement, metric in measured.items():
+        pair = paired(one.runs, metric, HINTS, PLAIN)
+        means = f"{interval(pair.first).mean:.2f} against {interval(pair.second).mean:.2f}"
+        verdicts.append(Verdict(statement, decided(pair), f"{means}, p = {pair.p:.2g}"))
     return two_methods(results, one, ("short", "long")), verdicts
 
 
@@ -257,7 +259,7 @@ def section_e(results: Results, one: Experiment) -> tuple[list[str], list[Verdic
     rows = []
     verdicts = []
     for evaluation in one.evaluations:
-        shares = [f"{100 * results.accuracy(evaluation, scale)[0]:.1f}" for scale in protocol.SCALES]
+        shares = [f"{100 * results.accuracy(evaluation, scale)[0]:.1f}" for scale in results.study.scales]
         rows.append([model_label(evaluation.model), evaluation.cue, *shares, comparison_text(results, evaluation)])
         if evaluation.cue == "empty cue" and isinstance(evaluation.model, Base):
             compared = results.scales_compared(evaluation, COMPARED_SCALE, 0.0)
@@ -270,7 +272,9 @@ def section_e(results: Results, one: Experiment) -> tuple[list[str], list[Verdic
                     f"{100 * compared.accuracy_a:.1f} against {100 * compared.accuracy_b:.1f} %, p = {compared.p_value:.2g}",
                 )
             )
-    lines = table(("model", "questions", *(f"scale {scale:g}" for scale in protocol.SCALES), "0.8 against 0.0"), rows)
+    lines = table(
+        ("model", "questions", *(f"scale {scale:g}" for scale in results.study.scales), "0.8 against 0.0"), rows
+    )
     lines += ["", *bias_over_training(results, one)]
     verdicts += bias_verdicts(results, one)
     return lines, verdicts

@@ -7,8 +7,8 @@ from functools import cached_property
 from statistics import mean
 from typing import Any
 
-from eval.evidence.jobs import Folder
-from eval.evidence.protocol import SCALES, Base, Evaluation, Experiment, Measurement, Run
+from eval.evidence.jobs import Study
+from eval.evidence.protocol import Base, Evaluation, Experiment, Measurement, Run
 from eval.evidence.statistics import Interval, interval, sign_flip_test
 from hint_grpo.evaluation.compare import Comparison, compare, results_of
 from hint_grpo.evaluation.results import read_summary
@@ -21,7 +21,7 @@ Metric = Callable[[Run], float]
 class Results:
     """Reads the files of one folder; everything is read once, when it is asked for."""
 
-    folder: Folder
+    study: Study
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def _once(self, key: str, read: Callable[[], Any]) -> Any:
@@ -32,7 +32,7 @@ class Results:
     # Training
 
     def ledger(self, run: Run) -> list[ledger.Record]:
-        return self._once(f"ledger {run.name}", lambda: list(ledger.read(self.folder.run(run) / ledger.FILE_NAME)))
+        return self._once(f"ledger {run.name}", lambda: list(ledger.read(self.study.run(run) / ledger.FILE_NAME)))
 
     def utilization(self, run: Run) -> float:
         """Share of prompts with mixed rewards, over all steps (the paper's S_valid)."""
@@ -43,11 +43,23 @@ class Results:
         records = self.ledger(run)
         return sum(sum(record["sampled_tokens"].values()) for record in records) / max(r["step"] for r in records)
 
+    def level_0_in_training(self, kind: str) -> Metric:
+        """As a metric of runs: right completions without a hint over the prompts of one kind, mean over all steps.
+
+        For methods that sample level 0 without a hint: plain GRPO and adaptive hints.
+        """
+
+        def mean_share(run: Run) -> float:
+            records = [record for record in self.ledger(run) if record["id"].startswith(f"{kind}-")]
+            return mean(mean(record["accuracy"]["0"]) for record in records)
+
+        return mean_share
+
     # Measurements
 
     def rate(self, model: Base | Run, tasks: str, name: str, measure: str, *, halfway: bool = False) -> float:
         """Share of right completions of a model trained (or to be trained) on `tasks`, on the set `name`."""
-        file = self.folder.measurement(Measurement(model, tasks, halfway))
+        file = self.study.measurement(Measurement(model, tasks, halfway))
         (sets,) = self._once(str(file), lambda: json.loads(file.read_text("utf-8"))).values()
         return sets[name][measure]["per_sample"]
 
@@ -59,13 +71,13 @@ class Results:
 
     def accuracy(self, evaluation: Evaluation, scale: float) -> tuple[float, tuple[float, float]]:
         """Accuracy (strict) at a scale, with its Wilson interval over questions; shares."""
-        folder = self.folder.evaluation(evaluation) / f"scale-{scale}"
+        folder = self.study.evaluation(evaluation) / f"scale-{scale}"
         summary = self._once(str(folder), lambda: read_summary(folder))
         return summary["accuracy_strict"], tuple(summary["interval_strict"])
 
     def scales_compared(self, evaluation: Evaluation, scale: float, other: float) -> Comparison:
         """Answers at `scale` against those at `other`, question by question (McNemar's exact test)."""
-        first, second = (results_of(self.folder.evaluation(evaluation) / f"scale-{one}") for one in (scale, other))
+        first, second = (results_of(self.study.evaluation(evaluation) / f"scale-{one}") for one in (scale, other))
         return compare(first, second, "strict")
 
 
@@ -118,7 +130,7 @@ def every_number(results: Results, experiment: Experiment) -> dict[str, Any]:
     ]
     measurements = []
     for one in experiment.measurements:
-        (sets,) = json.loads(results.folder.measurement(one).read_text("utf-8")).values()
+        (sets,) = json.loads(results.study.measurement(one).read_text("utf-8")).values()
         rates = {
             name: {measure: {k: v for k, v in rate.items() if k != "num_right_B"} for measure, rate in measures.items()}
             for name, measures in sets.items()
@@ -128,7 +140,7 @@ def every_number(results: Results, experiment: Experiment) -> dict[str, Any]:
         {
             "model": one.model.name,
             "cue": one.cue,
-            "accuracy_by_scale": {str(scale): results.accuracy(one, scale)[0] for scale in SCALES},
+            "accuracy_by_scale": {str(scale): results.accuracy(one, scale)[0] for scale in results.study.scales},
         }
         for one in experiment.evaluations
     ]

@@ -7,7 +7,7 @@ from itertools import product
 from math import sqrt
 from statistics import mean, stdev
 
-from mpmath import betainc, findroot
+from mpmath import betainc
 
 LEVEL = 0.95
 
@@ -29,11 +29,13 @@ class Interval:
 @cache
 def t_quantile(degrees: int, level: float = LEVEL) -> float:
     """The t with P(|T| <= t) = `level` for Student's distribution with `degrees` degrees of freedom."""
-    # P(|T| <= t) = 1 - I_x(degrees / 2, 1 / 2) with x = degrees / (degrees + t^2).
-    x = findroot(
-        lambda x: betainc(degrees / 2, 0.5, 0, x, regularized=True) - (1 - level), (1e-9, 1 - 1e-9), solver="anderson"
-    )
-    return sqrt(degrees / float(x) - degrees)
+    low, high = 0.0, 1000.0
+    for _ in range(60):  # bisection, down to 1e-15
+        t = (low + high) / 2
+        # P(|T| <= t) = 1 - I_x(degrees / 2, 1 / 2) with x = degrees / (degrees + t^2).
+        inside = 1 - betainc(degrees / 2, 0.5, 0, degrees / (degrees + t * t), regularized=True)
+        low, high = (t, high) if inside < level else (low, t)
+    return low
 
 
 def interval(values: Sequence[float]) -> Interval:
