@@ -1,4 +1,4 @@
-"""The world on disk: layout, schema, irregularities, determinism, command line."""
+"""The world on disk: layout, schema, irregularities, what the project's readers find in it, determinism, command line."""
 
 import hint_grpo.machine.stack  # noqa: F401
 
@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 from hint_grpo.data.dataset import load_training_data
-from hint_grpo.toy.records import ODDITIES, foreign_records
-from hint_grpo.toy.tasks import make_tasks
-from hint_grpo.toy.world import World, write_test_data, write_training_data
+from hint_grpo.data.llava_cot import released_steps, split_steps
+from hint_grpo.data.questions import read_questions
+from hint_grpo.toy.records import LAYOUTS, ODDITIES, foreign_records, joined_steps
+from hint_grpo.toy.tasks import TASK_SETS, make_tasks
+from hint_grpo.toy.world import World, build_world, write_own_data, write_test_data, write_training_data
 
 
 def rows_of(file: Path) -> list[dict]:
@@ -26,6 +28,10 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_training_data(tmp_path_factory.mktemp("train"), 64, seed=3)
 
 
+def without_number(step: str) -> str:
+    return re.sub(r"^Step \d+: ", "", step)
+
+
 def files_under(root: Path) -> dict[str, bytes]:
     return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
 
@@ -34,8 +40,11 @@ def test_same_seed_same_bytes(tmp_path: Path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         write_training_data(tmp_path / name, 12, seed)
         write_test_data(tmp_path / name, 6, seed)
+        write_own_data(tmp_path / name / "own", f"own-{seed}", 6, TASK_SETS["chains"])
     assert files_under(tmp_path / "a") == files_under(tmp_path / "b")
-    assert files_under(tmp_path / "a") != files_under(tmp_path / "c")
+    one, other = files_under(tmp_path / "a"), files_under(tmp_path / "c")
+    assert all(one[name] != other[name] for name in one if name.endswith(".jsonl"))
+    assert any(one[name] != other.get(name) for name in one if name.endswith(".png"))
 
 
 def test_training_records_have_the_downloads_schema(train: Path):
@@ -69,13 +78,12 @@ def test_training_records_hold_the_downloads_irregularities(train: Path):
     separators = {re.search(r"</SUMMARY>(\s+)<CAPTION>", answer)[1] for answer in answers}
     assert separators == {"\n\n", " \n\n", "\n"}
     reasonings = [re.search(r"<REASONING> (.*) </REASONING>", answer, re.DOTALL)[1] for answer in answers]
-    assert any(reasoning.startswith("Step 1: ") for reasoning in reasonings)
-    assert any("\n\n" in reasoning for reasoning in reasonings)
-
-
-def test_conversations_of_several_turns_exist(tmp_path: Path):
-    rows = rows_of(write_training_data(tmp_path, 8 * 4 * len(ODDITIES), seed=0))
-    assert any(len(row["conversations"]) == 4 for row in rows)
+    reasonings = [reasoning for reasoning in reasonings if reasoning.startswith(("Step 1: Disc 1", "Disc 1"))]
+    numbered = [reasoning for reasoning in reasonings if reasoning.startswith("Step 1: ")]
+    paragraphs = [reasoning for reasoning in reasonings if "\n\n" in reasoning]
+    sentences = [reasoning for reasoning in reasonings if "\n" not in reasoning]
+    assert len(numbered) + len(paragraphs) + len(sentences) == len(reasonings) == 64
+    assert min(len(numbered), len(paragraphs), len(sentences)) > 10
 
 
 def test_the_option_named_by_the_letter_is_the_solution(train: Path):
@@ -86,7 +94,8 @@ def test_the_option_named_by_the_letter_is_the_solution(train: Path):
         if row["image"].startswith(("geoqa+", "CLEVR")) and letter:
             option = re.search(rf"^{letter[1]}\. (.*)$", question, re.MULTILINE)
             reasoning = answer.split("</REASONING>")[0]
-            assert re.findall(r"\d+°?", reasoning)[-1] == option[1]
+            assert re.findall(r"\d+", reasoning)[-1] == option[1]
+            assert len(set(re.findall(r"^[A-D]\. (\d+)$", question, re.MULTILINE))) == 4
             checked += 1
     assert checked >= 2
 
@@ -97,20 +106,80 @@ def test_test_rows_have_geoqas_schema(tmp_path: Path):
     assert [row["image_path"] for row in rows] == [f"./Geo170K/images/test/{index}.png" for index in range(20)]
     for row in rows:
         assert set(row) == {"image_path", "question", "ground_truth"}
-        assert re.fullmatch(r"\d+°?", row["ground_truth"])
+        assert re.fullmatch(r"([123]{3}){1,2}", row["ground_truth"])
         with Image.open(tmp_path / row["image_path"]) as image:
-            image.load()
+            assert image.size == (28, 112 if len(row["ground_truth"]) == 3 else 168)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_cut_into_the_tasks_steps(layout: str):
+    for task in make_tasks("layouts", 60, TASK_SETS["test"]):
+        cut = split_steps(joined_steps(task, layout))
+        assert tuple(map(without_number, cut)) == task.steps
+        assert all(step.startswith("Step ") == (layout == "numbered") for step in cut)
+
+
+def test_the_released_codes_cutter_finds_numbered_steps_alone():
+    for task in make_tasks("layouts", 20, TASK_SETS["test"]):
+        assert released_steps(joined_steps(task, "numbered")) == task.steps
+        assert released_steps(joined_steps(task, "paragraphs")) == ()
 
 
 def test_the_projects_own_reader_finds_every_task_in_the_records(train: Path, tmp_path: Path):
     dataset, _ = load_training_data(train.parent, "LLaVA-CoT-100k", cache_dir=tmp_path)
     by_id = {row["id"]: row for row in dataset}
-    for index, task in enumerate(make_tasks("train-3", 64)):
+    for index, task in enumerate(make_tasks("train-3", 64, TASK_SETS["train"])):
         sample = by_id[f"{task.source}_{index}"]
         assert sample["question"] == task.question
         assert sample["solution"] == task.solution
-        assert tuple(re.sub(r"^Step \d+: ", "", step) for step in sample["reasoning_steps"]) == task.steps
+        assert tuple(map(without_number, sample["reasoning_steps"])) == task.steps
+        with Image.open(sample["image"]) as image:
+            assert image.size == (28, 28 * max(4, len(task.picture)))
     assert not any(name in by_id for name in ("coco_0", "sqa_0", "CLEVR_v1.0_yes"))
+
+
+def test_the_second_turn_of_a_conversation_counts_the_red_discs(tmp_path: Path):
+    """A record of two turns is two samples with one picture."""
+    count = 8 * len(ODDITIES)
+    train = write_training_data(tmp_path / "data", count, seed=0)
+    dataset, _ = load_training_data(train.parent, "LLaVA-CoT-100k", cache_dir=tmp_path / "cache")
+    second = {row["id"]: row for row in dataset if row["id"].endswith(":2")}
+    index = count - 1  # the last oddity
+    task = make_tasks("train-0", count, TASK_SETS["train"])[index]
+    sample = second.pop(f"{task.source}_{index}:2")
+    assert not second
+    assert sample["question"] == "How many discs are red?"
+    assert sample["solution"] == str([disc.colour for disc in task.picture].count("red"))
+
+
+def test_resplit_records_hold_the_same_steps_in_numbered_form(tmp_path: Path):
+    world = build_world(tmp_path, num_train=24, num_test=1, families=(), seed=3)
+    dataset, _ = load_training_data(
+        world.train_data, "LLaVA-CoT-100k", steps_file=world.steps_file, cache_dir=tmp_path / "cache"
+    )
+    by_id = {row["id"]: row for row in dataset}
+    tasks = make_tasks("train-3", 24, TASK_SETS["train"])
+    assert len(by_id) == len(tasks)
+    for index, task in enumerate(tasks):
+        steps = by_id[f"{task.source}_{index}"]["reasoning_steps"]
+        assert tuple(steps) == tuple(f"Step {number}: {step}" for number, step in enumerate(task.steps, 1))
+
+
+@pytest.mark.parametrize("name", ["long", "cue"])
+def test_own_data_is_read_as_a_users_own(name: str, tmp_path: Path):
+    file = write_own_data(tmp_path / "own", "own", 20, TASK_SETS[name])
+    dataset, report = load_training_data(file.parent, file.name, cache_dir=tmp_path / "cache")
+    questions = read_questions(file.parent / "prompts.jsonl", file.parent).questions
+    tasks = make_tasks("own", 20, TASK_SETS[name])
+    assert report.samples == report.records == len(tasks)
+    assert [row["id"] for row in dataset] == [f"{name}-{index}" for index in range(20)]
+    for row, question, task in zip(dataset, questions, tasks, strict=True):
+        assert row["question"] == question.question == task.question
+        assert row["solution"] == question.ground_truth == task.solution
+        assert tuple(row["reasoning_steps"]) == task.steps
+        assert row["image"] == question.image
+        with Image.open(row["image"]) as image:
+            assert image.size == (28, 168 if name == "long" else 112)
 
 
 def test_whole_world(world: World):
