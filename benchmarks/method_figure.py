@@ -5,13 +5,15 @@
     python -m benchmarks.method_figure --world WORLD --run "Hint-GRPO=FOLDER" --run "plain GRPO=FOLDER"
 
 Nothing in the figure is made up. The completions are sampled from the toy model as in training. The question is the first
-counting task whose groups fail at levels 0 and 1, and are half right at level 2. The curves come from the hint ledgers of the
-runs.
+long chain whose groups fail at levels 0 and 1, and are half right at level 2. Its sentences are drawn as signs, since nine of
+them do not fit on a line: a disc with its digit for one that is read, an empty one for one that is passed over, the number
+for a result. The curves come from the hint ledgers of the runs.
 """
 
 import hint_grpo.machine.stack  # noqa: F401
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,28 +23,30 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from hint_grpo import hints
+from hint_grpo.data.llava_cot import split_steps
 from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.toy.measure import TRAINING_TEMPERATURE, complete, picture_of, training_requests
-from hint_grpo.toy.tasks import Task, make_tasks
+from hint_grpo.toy.tasks import DIGITS, TASK_SETS, Disc, Task, make_tasks
 from hint_grpo.training import ledger
 from hint_grpo.training.plots import per_step, running_mean
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "figures" / "method"
 MODEL = "Qwen2.5-VL-toy"
 NUM_LEVELS, GROUP = 3, 4  # M and G, as in the recipes
-NUM_TASKS = 200  # of which the first that fits is drawn
+NUM_TASKS = 64  # of which the first that fits is drawn
 WINDOW = 8  # steps in the running mean of the curves
 
 # The page, in pixels of the PNG; y counts downwards.
 WIDTH, HEIGHT, DPI = 1600, 880, 100
-LEFT, TEXT_END, CHIP = 30, 745, 96  # margin, end of the completions' text, width of an answer's chip
+LEFT, TEXT_END, CHIP = 30, 681, 160  # margin, end of the completions' text, width of an answer's chip
+DOT = 14  # radius of a step's disc
 LINE, BLOCK = 40, 222  # height of a completion's line, of a level's block
 FIRST_BLOCK = 206
 TEXT, SMALL = 20, 18  # font sizes, in pixels
@@ -53,22 +57,26 @@ RIGHT_FILL, RIGHT_INK = "#d9f2dd", "#116329"
 WRONG_FILL, WRONG_INK = "#ffe1de", "#a40e26"
 CURVES = (("#0b5fa5", "-"), ("#c4571b", "--"))
 
+# The sentences of a reasoning: a disc that is read, one that is passed over, a result.
+READ = re.compile(r"(?:Step \d+: )?Disc \d is (\w+): (\d)\.")
+PASSED_OVER = re.compile(r"(?:Step \d+: )?Disc \d looks like (\d)\.")
+RESULT = re.compile(r"(?:Step \d+: )?The (?:first part|next part|number) is (\d+)\.")
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the model wrote after the hint, its reasoning alone, the answer in its last <answer>, and the verdict."""
+    """The steps that the model wrote after the hint, the answer in its last <answer>, and the verdict."""
 
-    reasoning: str
+    steps: tuple[str, ...]
     answer: str
     right: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One hint level of the question: `hint` is what the answer begins with, of `num_steps` reasoning steps."""
+    """One hint level of the question: the correct steps that the answer begins with, and how it goes on."""
 
-    hint: str
-    num_steps: int
+    hint: tuple[str, ...]
     completions: tuple[Completion, ...]
 
     @property
@@ -85,11 +93,11 @@ class Level:
 
 
 def find_question(model_folder: Path, seed: int) -> tuple[Task, Image.Image, list[Level]]:
-    """The first counting task that fails at levels 0 and 1 and is half right at level 2. Raises UserError for none."""
+    """The first long chain that fails at levels 0 and 1 and is half right at level 2. Raises UserError for none."""
     processor = AutoProcessor.from_pretrained(model_folder)
     model = AutoModelForImageTextToText.from_pretrained(model_folder, dtype=torch.float32).eval()
     torch.manual_seed(seed)
-    tasks = [task for task in make_tasks(f"figure-{seed}", NUM_TASKS) if task.kind == "count"]
+    tasks = make_tasks(f"figure-{seed}", NUM_TASKS, TASK_SETS["long"])
     texts_HBG = [
         complete(
             model,
@@ -113,14 +121,13 @@ def level_of(task: Task, level: int, texts_G: Sequence[str]) -> Level:
     """The group of a task at one level, scored as in training."""
     completions = [
         Completion(
-            reasoning=text.partition("</think>")[0].strip(),
+            steps=split_steps(text.partition("</think>")[0]),
             answer=extract_answer(text) or "none",
             right=score(text, task.solution) == 1.0,
         )
         for text in texts_G
     ]
-    hint = hints.hint_at_level(task.steps, level, NUM_LEVELS)
-    return Level(hint, hints.num_hint_steps(len(task.steps), level, NUM_LEVELS), tuple(completions))
+    return Level(task.steps[: hints.num_hint_steps(len(task.steps), level, NUM_LEVELS)], tuple(completions))
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -142,25 +149,56 @@ def box(page: Axes, x: float, y: float, width: float, height: float, fill: str, 
     page.add_patch(patch)
 
 
+def draw_steps(page: Axes, x: float, y: float, steps: Sequence[str]) -> float:
+    """Draws the steps from pixel x on, each by its sign or, if it has none, word for word; returns the x where they end."""
+    for step in steps:
+        if found := READ.fullmatch(step):
+            x = draw_dot(page, x, y, found[2], Disc(found[1]))
+        elif found := PASSED_OVER.fullmatch(step):
+            x = draw_dot(page, x, y, found[1])
+        else:
+            result = RESULT.fullmatch(step)
+            x = write(page, x, y, f"= {result[1]}" if result else step) + 12
+    return x
+
+
+def draw_dot(page: Axes, x: float, y: float, digit: str, disc: Disc | None = None) -> float:
+    """A digit on a disc, which is empty for None; returns the x where the next sign begins."""
+    paint = [value / 255 for value in disc.paint] if disc else "white"
+    page.add_patch(
+        Circle((x + DOT, y), DOT, facecolor=paint, edgecolor=paint if disc else GREY, linewidth=1.5, zorder=1)
+    )
+    write(page, x + DOT, y, digit, SMALL, "white" if disc else GREY, weight="bold", ha="center")
+    return x + 2 * DOT + 6
+
+
 def draw_question(page: Axes, task: Task, picture: Image.Image) -> None:
-    """The picture in the upper left corner; beside it the question, the correct answer, and what the colours mean."""
-    low, high = 20, 184
-    right = LEFT + high - low
+    """The picture in the upper left corner; beside it the question, the correct answer, and what colours and signs mean."""
+    low, high = 20, 188
+    right = LEFT + (high - low) * picture.width / picture.height
     page.imshow(picture, extent=(LEFT, right, high, low), interpolation="lanczos", zorder=1)
     page.plot([LEFT, right, right, LEFT, LEFT], [low, low, high, high, low], color=GREY, linewidth=1)
     x = right + 28
-    write(page, x, 52, task.question, 26, weight="bold")
-    write(page, x, 92, f"Correct answer: {task.solution}", 22)
-    end = write(page, x + 8, 132, "hint: the beginning of a correct reasoning, given")
-    box(page, x, 132, end - x + 8, 31, HINT_FILL, HINT_EDGE)
-    write(page, x, 169, f"{GROUP} completions per level, sampled from the toy model", TEXT, GREY)
+    key, _, asked = task.question.partition(". ")
+    write(page, x, 31, f"{key}.", 22)
+    write(page, x, 64, asked, 24, weight="bold")
+    end = write(page, x, 100, f"Correct answer: {task.solution}", 22)
+    write(page, end + 22, 100, f"{GROUP} completions per level, sampled from the toy model", SMALL, GREY)
+    end = write(page, x + 8, 136, "hint: the beginning of a correct reasoning, given")
+    box(page, x, 136, end - x + 8, 31, HINT_FILL, HINT_EDGE)
+    for colour, digit in DIGITS.items():
+        x = draw_dot(page, x, 173, str(digit), Disc(colour))
+    end = write(page, x + 4, 173, "a disc that is read", SMALL, GREY)
+    end = draw_dot(page, end + 28, 173, "0")
+    end = write(page, end + 4, 173, "one that is passed over", SMALL, GREY)
+    write(page, end + 28, 173, "=  what they spell", SMALL, GREY)
 
 
 def draw_level(page: Axes, number: int, level: Level, num_steps: int, *, is_chosen: bool) -> None:
     """A heading, then a line per completion: the hint, what the model wrote, its answer and the verdict."""
     top = FIRST_BLOCK + number * BLOCK
     page.plot([LEFT, TEXT_END + CHIP + 22], [top, top], color=PALE, linewidth=1)
-    given = "no hint" if not level.num_steps else f"{level.num_steps} of {num_steps} steps given"
+    given = f"{len(level.hint)} of {num_steps} steps given" if level.hint else "no hint"
     end = write(page, LEFT, top + 28, f"Level {number}: {given}", 22, weight="bold")
     result = f"{level.num_right} of {len(level.completions)} right"
     consequence = "GRPO trains on this group" if is_chosen else "nothing to learn, one level up"
@@ -169,12 +207,14 @@ def draw_level(page: Axes, number: int, level: Level, num_steps: int, *, is_chos
         y = top + 70 + line * LINE
         x: float = LEFT
         if level.hint:
-            end = write(page, x + 7, y, level.hint)
-            box(page, x, y, end - x + 7, 31, HINT_FILL, HINT_EDGE)
-            x = end + 15
-        end = write(page, x, y, completion.reasoning)
+            end = draw_steps(page, x + 7, y, level.hint)
+            box(page, x, y, end - x, 33, HINT_FILL, HINT_EDGE)
+            x = end + 12
+        end = draw_steps(page, x, y, completion.steps)
         if end > TEXT_END:
-            raise UserError(f"a completion is too long for the figure; try another --seed: {completion.reasoning}")
+            raise UserError(
+                f"a completion is too long for the figure; try another --seed: {' '.join(completion.steps)}"
+            )
         draw_answer(page, y, completion)
 
 
@@ -211,7 +251,7 @@ def draw_utilisation(axes: Axes, runs: Mapping[str, Path]) -> None:
     axes.tick_params(labelsize=size)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower left", fontsize=22 * 72 / DPI, frameon=False, handlelength=2.2)
+    axes.legend(loc="best", fontsize=22 * 72 / DPI, frameon=False, handlelength=2.2)
 
 
 def draw(task: Task, picture: Image.Image, levels: Sequence[Level], runs: Mapping[str, Path], stem: Path) -> None:

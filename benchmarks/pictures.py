@@ -32,7 +32,7 @@ from hint_grpo.toy.world import World, build_world
 
 ENLARGED = (1.0, 1.15, 1.6)  # factors on the toy's picture sizes
 PROCESSINGS = ("processor", "qwen_vl_utils")
-NEW_TOKENS = 64
+NEW_TOKENS = 144  # enough for every answer
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
 ]
-NUM_PROMPTS, NUM_TOKENS = 6, 96
+NUM_PROMPTS, NUM_TOKENS = 6, 144
 
 
 @pytest.mark.parametrize("family", models.FAMILIES)
