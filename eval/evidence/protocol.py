@@ -63,10 +63,11 @@ MEASURED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 # Evaluations by test_model.py.
 SCALES = (0.0, 0.4, 0.8, 1.2, 1.6, 2.4, 4.0)
+# Sets of questions, by how often their cue is the colour of a disc; the warm-up has the first.
 VALIDITY = {"cue": 0.9, "half-true cue": 0.6, "empty cue": 1 / 3}
 CUES = tuple(VALIDITY)
-"""Sets of questions, by how often their cue is the colour of a disc; the warm-up has the first."""
-NUM_QUESTIONS = 400  # of every set
+EMPTY_CUE = CUES[-1]
+NUM_QUESTIONS = 600  # of every set
 
 NUM_WARMUP_SEEDS, NUM_SEEDS, NUM_ABLATION_SEEDS = 2, 5, 3
 EXPERIMENTS = {
@@ -186,16 +187,15 @@ def experiment(letter: str, seeds: Seeds) -> Experiment:
     if letter == "d":
         methods = (PLAIN, HINTS, *ABLATIONS)
         return _with_measurements(Run(bases[0], "long", method, seed) for method in methods for seed in seeds.few)
-    # e: before training, both models at three validities of the cue; over training, both methods and a control without a cue.
+    # e: before training, both models at three validities of the cue; over training, both methods and a control without a cue;
+    # after training, the first seed's models where the cue says nothing.
     trained = _with_measurements(
         [*_both_methods(bases[:1], "cue", seeds.few), *_both_methods(bases[:1], "no cue", seeds.few)]
     )
     halfway = [Measurement(run, run.tasks, halfway=True) for run in trained.runs]
-    models: list[Base | Run] = [
-        *bases,
-        *(run for run in trained.runs if run.tasks == "cue" and run.seed == seeds.training[0]),
-    ]
-    evaluations = [Evaluation(model, cue) for model in models for cue in CUES]
+    evaluations = [Evaluation(base, cue) for base in bases for cue in CUES]
+    evaluated = [run for run in trained.runs if run.tasks == "cue" and run.seed == seeds.training[0]]
+    evaluations += [Evaluation(run, EMPTY_CUE) for run in evaluated]
     return Experiment(trained.runs, (*trained.measurements, *halfway), tuple(evaluations))
 
 

@@ -189,8 +189,8 @@ TASK_SETS: dict[str, TaskMaker] = {
     "empty cue": cue_tasks(UNINFORMATIVE),
     "no cue": partial(_random_cued, UNINFORMATIVE, False),
     # What `python -m hint_grpo.toy` writes: training data in which the cue holds, test questions in which it says nothing.
-    "train": mixture(short_tasks, long_tasks, cue_tasks(WARMUP_VALIDITY)),
-    "test": mixture(short_tasks, long_tasks, cue_tasks(UNINFORMATIVE)),
+    "train": mixture(short_tasks, long_tasks, *[cue_tasks(WARMUP_VALIDITY)] * 2),
+    "test": mixture(short_tasks, long_tasks, *[cue_tasks(UNINFORMATIVE)] * 2),
 }
 """The sets of tasks by name."""
 
