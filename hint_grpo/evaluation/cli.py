@@ -184,6 +184,9 @@ def _add_subject_flags(group: argparse._ArgumentGroup) -> None:
         help="what `Accuracy:` counts; released_evaluation compares the completion with the ground truth, paper (the "
         "default) the other way round",
     )
+    group.add_argument(
+        "--no_report", action="store_true", help="do not write the page OUTPUT_DIR/report.html at the end"
+    )
     group.add_argument("--skip_bad", action="store_true", help="leave out unusable questions, count them, and continue")
 
 
@@ -253,8 +256,9 @@ def main() -> int:
         output, summaries = settings.output, run_evaluation(settings)
 
     from hint_grpo.evaluation.report import print_report
+    from hint_grpo.machine.report_process import write_report
 
-    print_report(output, summaries)
+    print_report(output, summaries, None if options.no_report else write_report(output))
     return 0
 
 

@@ -28,10 +28,11 @@ _CSV_COLUMNS = ("scale", "questions", "paper", "paper_low", "paper_high", "stric
 # What is printed
 
 
-def print_report(output: Path, summaries: Sequence[Summary]) -> None:
+def print_report(output: Path, summaries: Sequence[Summary], page: Path | None = None) -> None:
     """Prints the report to stdout. The last line is the accuracy alone, where scripts look for it.
 
-    If the answers are judged by another evaluator, the last line names the file for it instead.
+    If the answers are judged by another evaluator, the last line names the file for it instead. `page`: report.html, if it was
+    written.
     """
     for summary in summaries:
         text = disagreements(summary, read_results(output / summary.name / RESULTS_FILE))
@@ -45,7 +46,7 @@ def print_report(output: Path, summaries: Sequence[Summary]) -> None:
         print(notes)
     if trouble := scoring_trouble(stats()):
         print(trouble)
-    print(f"results: {output}")
+    print(f"results: {output}" + (f"; to look at them, open {page}" if page else ""))
     if len(summaries) > 1 and summaries[-1].judged:
         print(f"the accuracy below is that of {summaries[-1].name}, the last of the scales given")
     print(last_line(output, summaries), flush=True)

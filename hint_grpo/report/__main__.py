@@ -7,12 +7,13 @@ from pathlib import Path
 
 from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.machine.files import replace_file
+from hint_grpo.machine.report_process import REPORT_NAME
 from hint_grpo.report.data import Run, distinct_names, read_run
 from hint_grpo.report.evaluation import evaluation_page, read_evaluations, scale_folders
 from hint_grpo.report.page import comparison_page, run_page
 from hint_grpo.training import ledger
 
-REPORT_NAME, COMPARISON_NAME = "report.html", "comparison.html"
+COMPARISON_NAME = "comparison.html"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

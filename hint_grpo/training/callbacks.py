@@ -1,4 +1,5 @@
-"""transformers callbacks around the steps of a run: a clean start, log.jsonl, stage times, the watchdog, the progress bar."""
+"""transformers callbacks around the steps of a run: a clean start, log.jsonl, report.html, stage times, the watchdog,
+the progress bar."""
 
 import hint_grpo.machine.stack  # noqa: F401
 
@@ -14,6 +15,7 @@ from accelerate.utils import gather
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hint_grpo.machine.report_process import ReportProcess
 from hint_grpo.training import checkpoints, ledger, rollout_log
 from hint_grpo.training.monitoring import FOLDER, NAMES, Watchdog, warn
 from hint_grpo.training.trainer import HintGRPOTrainer
@@ -21,7 +23,7 @@ from hint_grpo.training.trainer import HintGRPOTrainer
 
 class CleanStart(TrainerCallback):
     """Truncates ledger, log and rollouts to the step at which training begins, moves later checkpoints aside, deletes an
-    unfinished one."""
+    unfinished one and the mark of a finished run."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -32,6 +34,7 @@ class CleanStart(TrainerCallback):
             rollout_log.start(folder / rollout_log.FOLDER, state.global_step)
             if aside := checkpoints.put_aside(folder, state.global_step):
                 print(f"checkpoints of an earlier run were moved to {aside}", flush=True)
+            (folder / checkpoints.STATE_FILE).unlink(missing_ok=True)  # it marks a finished run
             shutil.rmtree(checkpoints.unfinished_folder(folder), ignore_errors=True)
 
 
@@ -41,6 +44,20 @@ class LogFile(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and logs:
             ledger.append(Path(args.output_dir) / ledger.LOG_NAME, [{"step": state.global_step, **logs}])
+
+
+class Page(TrainerCallback):
+    """Rewrites OUTPUT_DIR/report.html every `--report_every` steps, in a process beside the training."""
+
+    def __init__(self, args: Any) -> None:
+        self.process = ReportProcess(Path(args.output_dir))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero and args.report_every and state.global_step % args.report_every == 0:
+            self.process.start()
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        self.process.stop()  # the last page follows (hint_grpo.training.run)
 
 
 class StageTimes(TrainerCallback):

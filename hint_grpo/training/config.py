@@ -168,6 +168,13 @@ class HintGRPOConfig(GRPOConfig):
         default=2000.0,
         metadata={"help": "Largest size of OUTPUT_DIR/rollouts in MB; later completions are not stored."},
     )
+    report: bool = field(
+        default=True,
+        metadata={"help": "Write OUTPUT_DIR/report.html at the end: curves, and every stored question and completion."},
+    )
+    report_every: int = field(
+        default=0, metadata={"help": "Also write OUTPUT_DIR/report.html every N steps, in the background (0: never)."}
+    )
     preset: Literal["default", "paper", "released"] = field(
         default="default",
         metadata={

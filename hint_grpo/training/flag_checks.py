@@ -104,6 +104,8 @@ def check_training(values: Values) -> Placement:
         raise UserError(
             f"--keep_rollouts {values['keep_rollouts']}: give all, trained, or a number of prompts per step"
         )
+    if values["report_every"] and not values["report"]:
+        raise UserError(f"--report_every {values['report_every']} needs --report true")
     check_output(values["output_dir"])
     if not values["use_cpu"]:
         check_gpus()

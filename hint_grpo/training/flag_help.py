@@ -81,6 +81,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "num_completions_to_print",
         "keep_rollouts",
         "max_rollouts_mb",
+        "report",
+        "report_every",
         "max_bad_steps",
         "stage_timeout",
     ),

@@ -129,6 +129,7 @@ INTERVALS = {
     "num_groups": "[1, inf)",
     "hint_ratio": "[0, 1)",
     "max_rollouts_mb": "[0, inf)",
+    "report_every": "[0, inf)",
     "max_bad_steps": "[1, inf)",
     "stage_timeout": "(0, inf)",
     "warn_without_signal": "[1, inf)",

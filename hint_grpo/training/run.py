@@ -21,13 +21,14 @@ from hint_grpo.machine import interrupts
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import only_run_in
 from hint_grpo.machine.hardware import available_cores, num_local_processes
+from hint_grpo.machine.report_process import write_report
 from hint_grpo.rollout import server_process
 from hint_grpo.rollout.access import token_of_the_environment
 from hint_grpo.rollout.prompting import length_limits
 from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
 from hint_grpo.scoring.rewards import make_reward
 from hint_grpo.training import ledger
-from hint_grpo.training.callbacks import CleanStart, LogFile, ProgressBar, SignalCheck, StageTimes, Watched
+from hint_grpo.training.callbacks import CleanStart, LogFile, Page, ProgressBar, SignalCheck, StageTimes, Watched
 from hint_grpo.training.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
 from hint_grpo.training.config import HintGRPOConfig, ScriptArguments
 from hint_grpo.training.flag_values import needs_float32
@@ -157,7 +158,14 @@ def make_trainer(
         quantization_config=get_quantization_config(model),
         server=server,
     )
-    for callback in (CleanStart(), LogFile(), StageTimes(trainer), SignalCheck(trainer), Watched(trainer)):
+    for callback in (
+        CleanStart(),
+        LogFile(),
+        Page(training),
+        StageTimes(trainer),
+        SignalCheck(trainer),
+        Watched(trainer),
+    ):
         trainer.add_callback(callback)
     return trainer
 
@@ -278,22 +286,24 @@ def finish_with(folder: Path, training: HintGRPOConfig) -> bool:
         return False
     if training.process_index == 0:
         copy_model(folder, Path(training.output_dir))
-        _plot_and_say(training)
+        _plot_and_report(training)
     return True
 
 
 def finish(trainer: HintGRPOTrainer) -> None:
-    """Saves the final weights with the processor, so that test_model.py can evaluate the folder, and draws the plot."""
+    """Saves the final weights with the processor, so that test_model.py can evaluate the folder, and draws plot and page."""
     interrupts.deferred_to(lambda: interrupts.say("Ctrl-C: saving the last weights; press it again to stop at once"))
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()
     trainer.create_model_card()
     if trainer.accelerator.is_main_process:
-        _plot_and_say(trainer.args)
+        _plot_and_report(trainer.args)
 
 
-def _plot_and_say(training: HintGRPOConfig) -> None:
+def _plot_and_report(training: HintGRPOConfig) -> None:
     file = Path(training.output_dir) / ledger.FILE_NAME
     if file.exists():
         plot_utilization({training.hint_policy: file}, file.with_name("data_utilization"))
         print(f"saved to {training.output_dir}: weights, {ledger.FILE_NAME}, data_utilization.png", flush=True)
+        if training.report and (page := write_report(file.parent)):
+            print(f"report: {page}", flush=True)

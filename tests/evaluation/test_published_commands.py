@@ -72,6 +72,8 @@ def log_size(output: Path) -> int:
 
 def test_what_a_run_leaves(world, finished: tuple[Path, str]) -> None:
     output, stdout = finished
+    assert f"results: {output}; to look at them, open {output}/report.html" in stdout.splitlines()
+    assert "scale-0.8" in (output / "report.html").read_text(encoding="utf-8")
     assert re.fullmatch(r"Accuracy: \d{1,3}\.\d\d%", stdout.splitlines()[-1])
     rows = [json.loads(line) for line in world.test_prompts.read_text(encoding="utf-8").splitlines()[:NUM_QUESTIONS]]
     for scale in ("0.0", "0.8"):
@@ -180,6 +182,19 @@ def test_rescore_needs_no_model(output: Path) -> None:
     again = read_results(path)
     assert [result.correct_strict for result in again.values()] == [True, False] * (NUM_QUESTIONS // 2)
     assert [result.num_tokens for result in again.values()] == [result["num_tokens"] for result in results]
+
+
+def test_a_page_that_cannot_be_written_changes_neither_the_last_line_nor_the_exit_code(output: Path) -> None:
+    (output / "report.html").unlink()
+    arguments = ("--rescore", "--output_dir", str(output), "--scale", "0.8")
+    without = test_model(*arguments, "--no_report")
+    assert (without.returncode, without.stderr) == (0, "")
+    assert not (output / "report.html").exists()
+    (output / "report.html").mkdir()
+    done = test_model(*arguments)
+    assert (done.returncode, done.stdout) == (0, without.stdout)
+    assert done.stderr.startswith(f"warning: {output}/report.html was not written: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_rescore_of_an_unchanged_run_changes_no_byte(output: Path) -> None:

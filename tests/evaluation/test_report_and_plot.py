@@ -61,8 +61,13 @@ def test_the_last_line_is_the_papers_accuracy_of_the_last_scale(
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "Accuracy: 66.67%" == accuracy_line(summaries)
     assert lines[-2] == "the accuracy below is that of scale-0.8, the last of the scales given"
-    print_report(tmp_path, summaries[:1])
-    assert "the accuracy below" not in capsys.readouterr().out
+    print_report(tmp_path, summaries[:1], tmp_path / "report.html")
+    printed = capsys.readouterr().out
+    assert "the accuracy below" not in printed
+    assert printed.splitlines()[-2:] == [
+        f"results: {tmp_path}; to look at them, open {tmp_path}/report.html",
+        "Accuracy: 50.00%",
+    ]
 
 
 def test_answers_that_could_not_be_judged_are_mentioned() -> None:

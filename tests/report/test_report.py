@@ -15,7 +15,6 @@ from PIL import Image
 from hint_grpo.machine.errors import UserError
 from hint_grpo.report.__main__ import main
 from hint_grpo.report.cards import Limits, read_cards
-from hint_grpo.report.data import read_run
 
 
 def page_of(folder):
@@ -252,34 +251,3 @@ def test_the_command_exits_with_2_and_imports_nothing_heavy(tmp_path):
     heavy = ("torch", "transformers", "matplotlib")
     code = f"import sys, hint_grpo.report.__main__; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
-
-
-def test_a_real_run(world, repository, tmp_path):
-    """A tiny training on the toy world, from train_model.py to the page."""
-    folder = tmp_path / "run"
-    flags = {
-        "model_name_or_path": world.models["Qwen2.5-VL"],
-        "data_path": world.train_data,
-        "output_dir": folder,
-        "max_steps": 2,
-        "per_device_train_batch_size": 2,
-        "num_generations": 2,
-        "max_completion_length": 32,
-        "save_strategy": "no",
-        "bf16": "false",
-    }
-    command = [sys.executable, repository / "train_model.py"]
-    command += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    page = page_of(folder)
-    data = data_of(page)
-    assert {card["step"] for card in data["cards"]} == {1, 2}
-    assert all(len(level["completions"]) == 2 for card in data["cards"] for level in card["levels"])
-    assert all(picture["data"] for picture in data["pictures"])
-    assert read_run(folder).last_step == 2
-    assert '<li class="fine">The run is finished.</li>' in page
-    assert {"data utilisation", "seconds per step"} <= table_of(page).keys()
-    facts = dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", page))
-    assert facts["seed"] == "42"
-    assert facts["versions"].startswith("torch ")

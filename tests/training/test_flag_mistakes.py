@@ -92,6 +92,8 @@ MISTAKES = {
     "--keep_rollouts some": "all, trained, or a number",
     "--keep_rollouts -1": "all, trained, or a number",
     "--max_rollouts_mb -1": "0 or more",
+    "--report_every -1": "0 or more",
+    "--report_every 5 --report false": "needs --report true",
     "--stage_timeout 0": "above 0",
     "--vllm_gpu_memory_utilization 1.2": "(0, 1]",
     "--vllm_tensor_parallel_size 0": "1 or more",
