@@ -9,7 +9,7 @@ from hint_grpo.machine.errors import run_main
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the comparison under both protocols; UserError if the runs cannot be compared."""
+    """Prints the comparison and the ids that differ, under both protocols; UserError if the runs cannot be compared."""
     options = _parser().parse_args(arguments)
     results_a, results_b = results_of(options.run_a), results_of(options.run_b)
     unpaired = len(results_a.keys() ^ results_b.keys())
@@ -17,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{unpaired} questions were answered in one run only: left out")
     for protocol in REPORTED_PROTOCOLS:
         print(comparison_text(str(options.run_a), str(options.run_b), compare(results_a, results_b, protocol)))
+    folders = (run.parent if run.is_file() else run for run in (options.run_a, options.run_b))
+    print(f"to see these answers side by side: python -m hint_grpo.report {' '.join(map(str, folders))}")
     return 0
 
 

@@ -3,7 +3,7 @@
 Two accuracies on the same questions are not independent: only the questions on which exactly one run was correct count.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +11,27 @@ from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results,
 from hint_grpo.machine.errors import UserError
 
 REPORTED_PROTOCOLS = ("paper", "strict")
+IDS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The 2x2 table of one protocol, over the questions that both runs answered."""
+    """The 2x2 table of one protocol, over the questions that both runs answered; with the ids on which the runs differ."""
 
     protocol: str
     both: int
-    only_a: int
-    only_b: int
+    ids_only_a: tuple[str, ...]
+    """The questions that only run A answered correctly, in the order of its file."""
+    ids_only_b: tuple[str, ...]
     neither: int
+
+    @property
+    def only_a(self) -> int:
+        return len(self.ids_only_a)
+
+    @property
+    def only_b(self) -> int:
+        return len(self.ids_only_b)
 
     @property
     def num_questions(self) -> int:
@@ -45,7 +55,7 @@ def compare(results_a: Mapping[str, Result], results_b: Mapping[str, Result], pr
 
     Raises UserError if an id means different questions, if the answers were not judged here, or if no question is shared.
     """
-    counts = {(a, b): 0 for a in (True, False) for b in (True, False)}
+    ids: dict[tuple[bool, bool], list[str]] = {(a, b): [] for a in (True, False) for b in (True, False)}
     for id, a in results_a.items():
         b = results_b.get(id)
         if b is None:
@@ -54,10 +64,12 @@ def compare(results_a: Mapping[str, Result], results_b: Mapping[str, Result], pr
             raise UserError(f"question {id} differs between the runs: they were not made from the same question file")
         if "none" in (a.judging.judge, b.judging.judge):
             raise UserError("these answers were not judged here: compare the results of the benchmark's own evaluator")
-        counts[_is_correct(a, protocol), _is_correct(b, protocol)] += 1
-    if not any(counts.values()):
+        ids[_is_correct(a, protocol), _is_correct(b, protocol)].append(id)
+    if not any(ids.values()):
         raise UserError("the two runs share no question: compare two runs over the same question file")
-    return Comparison(protocol, counts[True, True], counts[True, False], counts[False, True], counts[False, False])
+    return Comparison(
+        protocol, len(ids[True, True]), tuple(ids[True, False]), tuple(ids[False, True]), len(ids[False, False])
+    )
 
 
 def _is_correct(result: Result, protocol: str) -> bool:
@@ -83,7 +95,7 @@ def results_of(run: Path) -> dict[str, Result]:
 
 
 def comparison_text(name_a: str, name_b: str, comparison: Comparison) -> str:
-    """The comparison as lines to print."""
+    """The comparison as lines to print, with the first IDS_SHOWN ids of either kind of difference."""
     c = comparison
     if c.p_value < 0.05:
         verdict = f"{'A' if c.only_a > c.only_b else 'B'} is better (p < 0.05)"
@@ -96,5 +108,11 @@ def comparison_text(name_a: str, name_b: str, comparison: Comparison) -> str:
             f"  B {name_b}: {c.accuracy_b:.2%}   (B - A: {100 * (c.accuracy_b - c.accuracy_a):+.2f} points)",
             f"  right in both {c.both}, only in A {c.only_a}, only in B {c.only_b}, in neither {c.neither}",
             f"  McNemar's exact test, two-sided: p = {c.p_value:.4g}; {verdict}",
+            *(f"  only in {run}: {_shown(ids)}" for run, ids in (("A", c.ids_only_a), ("B", c.ids_only_b)) if ids),
         ]
     )
+
+
+def _shown(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
+    return ", ".join(ids[:IDS_SHOWN]) + more

@@ -29,6 +29,7 @@ def test_the_table_counts_pairs(tmp_path: Path) -> None:
     b = results_of(write_run(tmp_path / "b", "+++-+++++-"))
     comparison = compare(a, b, "paper")
     assert (comparison.both, comparison.only_a, comparison.only_b, comparison.neither) == (3, 2, 5, 0)
+    assert (comparison.ids_only_a, comparison.ids_only_b) == (("3", "9"), ("4", "5", "6", "7", "8"))
     assert (comparison.accuracy_a, comparison.accuracy_b) == (0.5, 0.8)
     assert comparison.p_value == pytest.approx(2 * (1 + 7 + 21) / 128)
     assert compare(a, b, "strict").neither == 10
@@ -63,11 +64,21 @@ def test_the_verdict(tmp_path: Path, a: str, b: str, words: str) -> None:
     assert words in comparison_text("x", "y", compare(runs[0], runs[1], "paper"))
 
 
+def test_the_ids_that_differ_are_listed_up_to_a_limit(tmp_path: Path) -> None:
+    a, b = (results_of(write_run(tmp_path / name, marks)) for name, marks in (("a", "+" * 23 + "-"), ("b", "-" * 24)))
+    (line,) = [line for line in comparison_text("x", "y", compare(a, b, "paper")).splitlines() if ": 0, " in line]
+    assert line == f"  only in A: {', '.join(map(str, range(20)))} and 3 more"
+    assert "only in A:" not in comparison_text("x", "y", compare(a, b, "strict"))
+
+
 def test_the_command(tmp_path: Path) -> None:
     a, b = write_run(tmp_path / "a", "++++++++--"), write_run(tmp_path / "b", "--------++")
     done = _compare(a, b)
     assert done.returncode == 0
     assert "only in A 8, only in B 2" in done.stdout
+    lines = done.stdout.splitlines()
+    assert lines[5:7] == ["  only in A: 0, 1, 2, 3, 4, 5, 6, 7", "  only in B: 8, 9"]
+    assert lines[-1] == f"to see these answers side by side: python -m hint_grpo.report {a} {b}"
     assert "p = 0.1094" in done.stdout  # 2 * (1 + 10 + 45) / 1024
 
 
