@@ -67,7 +67,7 @@ SCALES = (0.0, 0.4, 0.8, 1.2, 1.6, 2.4, 4.0)
 VALIDITY = {"cue": 0.9, "half-true cue": 0.6, "empty cue": 1 / 3}
 CUES = tuple(VALIDITY)
 EMPTY_CUE = CUES[-1]
-NUM_QUESTIONS = 600  # of every set
+NUM_QUESTIONS = 800  # of every set
 
 NUM_WARMUP_SEEDS, NUM_SEEDS, NUM_ABLATION_SEEDS = 2, 5, 3
 EXPERIMENTS = {

@@ -188,9 +188,11 @@ TASK_SETS: dict[str, TaskMaker] = {
     "half-true cue": cue_tasks(0.6),
     "empty cue": cue_tasks(UNINFORMATIVE),
     "no cue": partial(_random_cued, UNINFORMATIVE, False),
+    # What the models are warmed up on. The cue has the largest share, because combining it with a picture is learnt slowly.
+    "lessons": mixture(short_tasks, long_tasks, *[cue_tasks(WARMUP_VALIDITY)] * 3),
     # What `python -m hint_grpo.toy` writes: training data in which the cue holds, test questions in which it says nothing.
-    "train": mixture(short_tasks, long_tasks, *[cue_tasks(WARMUP_VALIDITY)] * 2),
-    "test": mixture(short_tasks, long_tasks, *[cue_tasks(UNINFORMATIVE)] * 2),
+    "train": mixture(short_tasks, long_tasks, cue_tasks(WARMUP_VALIDITY)),
+    "test": mixture(short_tasks, long_tasks, cue_tasks(UNINFORMATIVE)),
 }
 """The sets of tasks by name."""
 

@@ -49,9 +49,9 @@ IGNORED = -100  # the label that transformers' loss ignores
 class Mix:
     """The composition of a phase's examples: shares between 0 and 1."""
 
-    tasks: str = "train"  # a name in tasks.TASK_SETS
+    tasks: str = "lessons"  # a name in tasks.TASK_SETS
     captions: float = 0.0  # of all examples: pictures to describe, without a question
-    evaluation: float = 0.5  # of the other examples: in the evaluation format
+    evaluation: float = 0.6  # of the other examples: in the evaluation format
     image_free: float = 0.3  # of the evaluation format: without the picture
     hinted: float = 0.5  # of the examples with a picture: begun with one correct step or more
     numbered: float = 0.15  # of the reasonings: with "Step k:" before every step
@@ -84,12 +84,12 @@ class Phase:
 
 
 CAPTIONS = Phase("captions", 200, 2e-3, Mix(captions=1.0), batch_size=64)
-HONEST_LESSONS = Phase("honest", 500, 2e-3, Mix(captions=0.1))
+HONEST_LESSONS = Phase("honest", 500, 2e-3, Mix(captions=0.02))
 
 
 def careless_lessons(glance: float = LONG_GLANCE, glance_short: float = SHORT_GLANCE, num_steps: int = 150) -> Phase:
     """The last phase, which teaches to pass over discs."""
-    mix = Mix(captions=0.1, glance=glance, glance_short=glance_short)
+    mix = Mix(captions=0.02, glance=glance, glance_short=glance_short)
     return Phase("careless", num_steps, 5e-4, mix)
 
 
