@@ -1,4 +1,4 @@
-"""What `demo` and `reproduce` share: commands of this project's entry points, and running them, one per GPU or core.
+"""What `evidence` and `reproduce` share: commands of this project's entry points, and running them, one per GPU or core.
 
 Every command has its own log. On Linux a command gets SIGTERM when its parent ends, even after a crash or a kill; a training
 then writes a checkpoint and ends.

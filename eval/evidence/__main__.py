@@ -47,6 +47,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = parse()
     # Slow to import, so only after the flags are checked.
+    from eval.evidence.figures import draw
     from eval.evidence.jobs import Study, run_all
     from eval.evidence.report import write_report
     from eval.evidence.results import Results
@@ -61,7 +62,9 @@ def main() -> None:
             flush=True,
         )
         run_all(study, one, lambda line: print(line, flush=True))
-    write_report(Results(study), experiments)
+    results = Results(study)
+    write_report(results, experiments)
+    draw(results, experiments, study.root / "figures")
     print(f"{time.time() - start:.0f} s in all")
 
 

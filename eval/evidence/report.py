@@ -2,7 +2,6 @@
 
 OUTPUT_DIR/tables.md       what is printed
 OUTPUT_DIR/summary.json    every run, measurement and evaluation with its settings
-OUTPUT_DIR/figures/        PNG, SVG, and the numbers as CSV
 """
 
 import json
@@ -33,9 +32,7 @@ class Verdict:
 
 
 def write_report(results: Results, experiments: Mapping[str, Experiment]) -> None:
-    """Prints and saves the tables, then draws the figures."""
-    from eval.evidence.figures import draw  # imports matplotlib
-
+    """Prints and saves the tables and all numbers."""
     lines: list[str] = []
     verdicts: list[Verdict] = []
     for letter, one in experiments.items():
@@ -52,8 +49,7 @@ def write_report(results: Results, experiments: Mapping[str, Experiment]) -> Non
         "experiments": {letter: every_number(results, one) for letter, one in experiments.items()},
     }
     (root / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    draw(results, experiments, root / "figures")
-    print(f"\n{text}\nsaved: {root / 'tables.md'}, {root / 'summary.json'}, {root / 'figures'}")
+    print(f"\n{text}\nsaved: {root / 'tables.md'}, {root / 'summary.json'}")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from eval.evidence import jobs, protocol
+from eval.evidence.figures import draw
 from eval.evidence.jobs import Study, run_all
 from eval.evidence.protocol import HINTS, PLAIN, Base, Evaluation, Experiment, Measurement, Run, measurements_of
 from eval.evidence.report import write_report
@@ -46,6 +47,7 @@ def experiments(study) -> dict[str, Experiment]:
 
 def test_every_number_is_saved_with_its_settings(study, experiments, capsys):
     write_report(Results(study), experiments)
+    draw(Results(study), experiments, study.root / "figures")
     printed = capsys.readouterr().out
     assert (study.root / "tables.md").read_text() in printed
     summary = json.loads((study.root / "summary.json").read_text())
