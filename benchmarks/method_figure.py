@@ -35,7 +35,8 @@ from hint_grpo.scoring import extract_answer, score
 from hint_grpo.toy.measure import TRAINING_TEMPERATURE, complete, picture_of, training_requests
 from hint_grpo.toy.tasks import DIGITS, TASK_SETS, Disc, Task, make_tasks
 from hint_grpo.training import ledger
-from hint_grpo.training.plots import per_step, running_mean
+from hint_grpo.training.plots import per_step
+from hint_grpo.training.smoothing import running_mean
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "figures" / "method"
 MODEL = "Qwen2.5-VL-toy"

@@ -177,11 +177,10 @@ def draw_scales(summaries: Sequence[Summary], output: Path) -> Path | None:
         errors = [[max(0.0, value) for value in side] for side in (below, above)]
         scales = [point.scale for point in points]
         axes.errorbar(scales, accuracies, yerr=errors, capsize=3, **style, label=f"{protocol} protocol")
-    axes.set(
-        xlabel="calibration scale", ylabel="accuracy (%)", title=f"{points[0].num_questions} questions, 95 % intervals"
-    )
+    axes.set(xlabel=f"calibration scale ({points[0].num_questions} questions, 95 % intervals)", ylabel="accuracy (%)")
     axes.grid(alpha=0.3)
-    axes.legend()
+    # The legend is above the axes, because the lines may be anywhere inside.
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     for suffix in ("png", "svg"):
         figure.savefig(output / f"{PLOT_NAME}.{suffix}", dpi=150)
     plt.close(figure)

@@ -5,9 +5,11 @@ The legend is not part of the SVG: the page prints it above, so that it never co
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+
+from hint_grpo.training.smoothing import running_mean, window_of
 
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 22
@@ -24,21 +26,6 @@ class Line:
     values: Sequence[float]
     colour: str
     is_dashed: bool = False
-
-
-def running_mean(values: Sequence[float], window: int) -> list[float]:
-    """For each value the mean of the last `window` values up to it, without those that are not finite; NaN if none is."""
-    means = []
-    for end in range(1, len(values) + 1):
-        known = [value for value in values[max(0, end - window) : end] if math.isfinite(value)]
-        means.append(math.fsum(known) / len(known) if known else math.nan)
-    return means
-
-
-def window_of(lines: Iterable[Line]) -> int:
-    """A tenth of the longest line, as in data_utilization.png, but 5 steps if there are enough, for runs of a few dozen steps."""
-    longest = max((len(line.values) for line in lines), default=0)
-    return max(1, longest // 10, min(5, longest // 3))
 
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -70,7 +57,7 @@ def chart(title: str, lines: Sequence[Line], *, is_share: bool = False, is_smoot
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
 
-    window = window_of(lines) if is_smoothed else 1
+    window = window_of(len(line.values) for line in lines) if is_smoothed else 1
     drawn = [_grid(x, y, (first, last), (low, high))]
     # All pale lines come first, so that none of them covers a mean.
     if window > 1:

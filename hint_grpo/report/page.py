@@ -8,7 +8,7 @@ script by its digest, so that no other script runs and nothing is fetched.
 import base64
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -23,6 +23,7 @@ from hint_grpo.report import curves
 from hint_grpo.report.cards import LIMITS, Limits, read_cards
 from hint_grpo.report.data import LAST_STEPS, LOGP_GAP, STAGES, Estimate, Run, estimate
 from hint_grpo.training.rollout_log import KEEP_WORDS
+from hint_grpo.training.smoothing import caption, window_of
 
 # Colours that readers with a colour vision deficiency can tell apart (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c00", "#444444")
@@ -244,19 +245,13 @@ def _chart(
         for label, run, metric, colour, dashed in chosen
         if (found := run.series.get(metric.key)) is not None
     ]
-    window = curves.window_of(lines)
-    prompts = sorted({run.prompts_per_step for _, run, *_ in chosen})
-    mean = f" Mean of the last {window} steps over the pale single ones." if window > 1 else ""
+    window = window_of(len(line.values) for line in lines)
     return {
         "title": title,
         "svg": Markup(curves.chart(title, lines, is_share=is_share)),
         "legend": [(line.label, line.colour, line.is_dashed) for line in lines] if len(chosen) > 1 else [],
-        "caption": f"{text}{mean} {_range(prompts)} prompts per step.",
+        "caption": f"{text} {caption(window, (run.prompts_per_step for _, run, *_ in chosen))}",
     }
-
-
-def _range(numbers: Sequence[int]) -> str:
-    return f"{numbers[0]:,}" if len(numbers) == 1 else f"{numbers[0]:,} to {numbers[-1]:,}"
 
 
 def _final_table(runs: Mapping[str, Run]) -> list[tuple[str, list[str]]]:

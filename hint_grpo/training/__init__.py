@@ -20,6 +20,7 @@ checkpoints     the files of atomic checkpoints, and which of them a run may res
 
 model_card      README.md beside the weights
 plots           data utilisation and text bias over training steps
+smoothing       running means over steps, for plots and pages
 merge           `python -m hint_grpo.training.merge`: merges a LoRA adapter into its base model
 probe           `python -m hint_grpo.training.probe`: predicts before training how much hints would help
 """

@@ -3,7 +3,7 @@
 Imports matplotlib; import this module only when something is plotted."""
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from hint_grpo.training import ledger
+from hint_grpo.training.smoothing import caption, running_mean, window_of
 
 matplotlib.use("Agg")  # cluster nodes have no display
 
@@ -35,14 +36,6 @@ def per_step(records: Iterable[ledger.Record]) -> list[dict[str, float]]:
     ]
 
 
-def running_mean(values: Sequence[float], window: int) -> list[float]:
-    """For each value the mean of the last `window` values up to it: single steps are noisy, because they have few prompts."""
-    return [
-        sum(values[max(0, i + 1 - window) : i + 1]) / len(values[max(0, i + 1 - window) : i + 1])
-        for i in range(len(values))
-    ]
-
-
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes at least one row; the first row's keys are the columns."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -62,24 +55,22 @@ def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
     """Data utilisation (the paper's first observation), hint level and failed prompts over steps, one line per run.
 
     `runs` maps a label to a hint ledger with at least one record. Writes STEM.png, STEM.svg and STEM.csv. A run whose
-    utilisation differs from that of level 0 alone gets a second, dotted line.
+    utilisation differs from that of level 0 alone gets a second, dotted line. Strong lines are running means, the pale ones
+    below them single steps.
     """
-    # Running means over a tenth of the longest run.
-    by_label = {label: per_step(ledger.read(path)) for label, path in runs.items()}
-    window = max(1, max(map(len, by_label.values())) // 10)
+    records = {label: list(ledger.read(path)) for label, path in runs.items()}
+    by_label = {label: per_step(each) for label, each in records.items()}
+    window = window_of(map(len, by_label.values()))
     figure, (upper, middle, lower) = plt.subplots(3, 1, figsize=(7, 7.5), sharex=True, height_ratios=(2, 1, 1))
-    for label, run in by_label.items():
-        steps = [row["step"] for row in run]
-        smooth = {key: running_mean([row[key] for row in run], window) for key in run[0] if key != "step"}
-        (line,) = upper.plot(steps, smooth["data_utilization"], label=label)
-        if smooth["data_utilization_level0"] != smooth["data_utilization"]:
-            upper.plot(
-                steps, smooth["data_utilization_level0"], ":", color=line.get_color(), label=f"{label}: level 0 alone"
-            )
-        middle.plot(steps, smooth["mean_level"], color=line.get_color(), label=label)
-        lower.plot(steps, smooth["never_correct"], color=line.get_color(), label=label)
-    averaged = f"\n(mean of the last {window} steps)" if window > 1 else ""
-    upper.set(ylabel=f"data utilisation{averaged}", ylim=(-0.02, 1.05))
+    for number, (label, run) in enumerate(by_label.items()):
+        colour = f"C{number}"
+        _draw(upper, run, "data_utilization", window, color=colour, label=label)
+        if any(row["data_utilization_level0"] != row["data_utilization"] for row in run):
+            level0 = f"{label}: level 0 alone"
+            _draw(upper, run, "data_utilization_level0", window, color=colour, linestyle=":", label=level0)
+        _draw(middle, run, "mean_level", window, color=colour)
+        _draw(lower, run, "never_correct", window, color=colour)
+    upper.set(ylabel="data utilisation", ylim=(-0.02, 1.05))
     middle.set_ylabel("mean hint level")
     middle.set_ylim(bottom=-0.05)
     # A prompt that fails at every level is trained on at level 0. Only this panel shows it apart from one that needs no hint.
@@ -87,10 +78,24 @@ def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (upper, middle, lower):
         axes.grid(alpha=0.3)
-    # The legend is above the axes, because the lines may be anywhere inside.
-    upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)
+    _legend_above(upper, num_columns=3)
+    prompts = (max(Counter(record["step"] for record in each).values()) for each in records.values())
+    figure.text(0.5, 0.03, caption(window, prompts), ha="center", fontsize=8, color="dimgray")
     save_figure(figure, stem)
     write_csv(stem.with_suffix(".csv"), [{"run": label, **row} for label, run in by_label.items() for row in run])
+
+
+def _draw(axes: Any, rows: Sequence[Mapping[str, float]], key: str, window: int, **style: Any) -> None:
+    """A metric's running mean, over its values at single steps in the same colour, but pale."""
+    steps, values = [row["step"] for row in rows], [row[key] for row in rows]
+    if window > 1:
+        axes.plot(steps, values, color=style["color"], alpha=0.25, linewidth=0.8, zorder=1.5)  # below every mean
+    axes.plot(steps, running_mean(values, window), **style)
+
+
+def _legend_above(axes: Any, *, num_columns: int) -> None:
+    """The legend above the axes, because data may be anywhere inside."""
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=num_columns, fontsize=8, frameon=False)
 
 
 def plot_text_bias(runs: Mapping[str, Sequence[Mapping[str, float]]], stem: Path) -> None:
@@ -115,6 +120,7 @@ def plot_text_bias(runs: Mapping[str, Sequence[Mapping[str, float]]], stem: Path
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy (%), 95 % intervals")
-    panels[0].legend(loc="best", fontsize=8)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.95), ncols=2, fontsize=8, frameon=False)
     save_figure(figure, stem)
     write_csv(stem.with_suffix(".csv"), [{"run": label, **point} for label, points in runs.items() for point in points])

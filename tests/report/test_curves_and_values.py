@@ -6,15 +6,8 @@ import re
 import pytest
 
 from hint_grpo.report import curves
-from hint_grpo.report.curves import Line, chart, nice_ticks, running_mean
+from hint_grpo.report.curves import Line, chart, nice_ticks
 from hint_grpo.report.data import Series, distinct_names, estimate
-
-
-def test_running_mean_by_hand():
-    assert running_mean([1.0, 3.0, 5.0, 7.0], 2) == [1.0, 2.0, 4.0, 6.0]
-    means = running_mean([math.nan, 2.0, math.nan, 6.0], 2)
-    assert math.isnan(means[0])
-    assert means[1:] == [2.0, 2.0, 6.0]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 import json
 import math
 
-from hint_grpo.training import ledger
-from hint_grpo.training.plots import per_step, plot_utilization, running_mean
+import pytest
+
+from hint_grpo.training import ledger, plots
+from hint_grpo.training.plots import per_step, plot_utilization
+from hint_grpo.training.smoothing import caption, running_mean, window_of
 
 
 def record(step, level, rewards, num_steps=3, hint_steps=0):
@@ -82,5 +85,42 @@ def test_plot_and_its_numbers(tmp_path):
     assert first == "Hint-GRPO,1,1.0,1.0,0.0,0.0"
 
 
-def test_running_mean():
-    assert running_mean([1.0, 3.0, 5.0], 2) == [1.0, 2.0, 4.0]
+def test_the_plot_has_pale_steps_under_means_and_says_how_many_prompts(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, stem: figures.append(figure))
+    path = tmp_path / ledger.FILE_NAME
+    values = [[0.0, 1.0], [1.0, 1.0]]
+    ledger.append(
+        path, [record(step, 0, {"0": values[(step + place) % 2]}) for step in range(20) for place in (0, 0, 1)]
+    )
+    plot_utilization({"a": path}, tmp_path / "figure")
+    (figure,) = figures
+    for axes in figure.axes:
+        raw, mean = axes.lines
+        assert raw.get_alpha() < 0.5
+        assert raw.get_zorder() < mean.get_zorder()
+        assert list(mean.get_ydata()) == running_mean(list(raw.get_ydata()), 5)
+    assert [text.get_text() for text in figure.texts] == [
+        "Mean of the last 5 steps over the pale single ones. 3 prompts per step."
+    ]
+    figure.canvas.draw()
+    upper = figure.axes[0]
+    assert upper.get_legend().get_window_extent().y0 >= upper.get_window_extent().y1 - 1  # above the data
+    plots.plt.close(figure)
+
+
+def test_running_mean_by_hand():
+    assert running_mean([1.0, 3.0, 5.0, 7.0], 2) == [1.0, 2.0, 4.0, 6.0]
+    means = running_mean([math.nan, 2.0, math.nan, 6.0], 2)
+    assert math.isnan(means[0])
+    assert means[1:] == [2.0, 2.0, 6.0]
+
+
+@pytest.mark.parametrize(("lengths", "window"), [([], 1), ([2], 1), ([9], 3), ([30, 12], 5), ([80], 8)])
+def test_the_window_of_the_mean(lengths, window):
+    assert window_of(lengths) == window
+
+
+def test_the_caption_names_a_range_if_runs_differ():
+    assert caption(1, [8, 8]) == "8 prompts per step."
+    assert caption(4, [16, 8]) == "Mean of the last 4 steps over the pale single ones. 8 to 16 prompts per step."
