@@ -111,15 +111,17 @@ def test_lessons_come_in_the_formats_that_training_and_evaluation_use():
     evaluation = [example for _, example in examples if is_evaluation(example)]
     blind = [example for example in evaluation if example.image is None]
     # The training format: always with picture, always begun, about half with a hint.
-    assert len(training) / len(examples) == pytest.approx(0.5, abs=0.1)
+    assert len(evaluation) / len(examples) == pytest.approx(CARELESS.evaluation, abs=0.1)
     assert all(example.begun.startswith("<think>") and example.image for example in training)
-    assert sum(example.begun != "<think>" for example in training) / len(training) == pytest.approx(0.5, abs=0.1)
+    assert sum(example.begun != "<think>" for example in training) / len(training) == pytest.approx(
+        CARELESS.hinted, abs=0.1
+    )
     # The evaluation format: begun only with a hint; without the picture never.
     assert all(example.begun == "" or len(example.begun) > len("<think>") for example in evaluation)
-    assert len(blind) / len(evaluation) == pytest.approx(0.2, abs=0.07)
+    assert len(blind) / len(evaluation) == pytest.approx(CARELESS.image_free, abs=0.1)
     assert all(example.begun == "" for example in blind)
     seeing = [example for example in evaluation if example.image]
-    assert sum(example.begun != "" for example in seeing) / len(seeing) == pytest.approx(0.5, abs=0.1)
+    assert sum(example.begun != "" for example in seeing) / len(seeing) == pytest.approx(CARELESS.hinted, abs=0.1)
 
 
 def test_the_messages_are_the_projects_own():
@@ -144,7 +146,7 @@ def test_a_lesson_is_a_whole_turn_and_its_beginning_a_correct_hint():
         assert stated
         assert stated[1] == stated[2]
         assert (stated[1] == task.solution) == ("looks like 0" not in turn)
-    assert num_numbered / NUM_LESSONS == pytest.approx(0.15, abs=0.06)
+    assert num_numbered / NUM_LESSONS == pytest.approx(CARELESS.numbered, abs=0.06)
 
 
 def test_lessons_are_careless_by_kind():

@@ -58,24 +58,32 @@ def named_colour(task: Task) -> str:
 # Question, picture, reasoning, solution
 
 
-KINDS = {  # of every set
-    "long": {"long"},
-    "short": {"short"},
-    "chains": {"short", "long"},
-    "cue": {"cue"},
-    "half-true cue": {"cue"},
-    "empty cue": {"cue"},
-    "no cue": {"cue"},
-    "train": {"short", "long", "cue"},
-    "test": {"short", "long", "cue"},
+ALIKE = {"short": 1 / 3, "long": 1 / 3, "cue": 1 / 3}
+SHARES = {  # of the kinds in every set
+    "long": {"long": 1},
+    "short": {"short": 1},
+    "chains": {"short": 1 / 2, "long": 1 / 2},
+    "cue": {"cue": 1},
+    "half-true cue": {"cue": 1},
+    "empty cue": {"cue": 1},
+    "no cue": {"cue": 1},
+    "lessons": {"short": 1 / 5, "long": 1 / 5, "cue": 3 / 5},
+    "train": ALIKE,
+    "test": ALIKE,
 }
 
 
 @pytest.mark.parametrize("name", TASK_SETS)
-def test_kinds_of_a_set_come_in_equal_shares(name: str):
+def test_kinds_of_a_set_come_in_their_shares(name: str):
     drawn = [task.kind for task in make_tasks("kinds", 600, TASK_SETS[name])]
     shares = {kind: drawn.count(kind) / len(drawn) for kind in set(drawn)}
-    assert shares == pytest.approx(dict.fromkeys(KINDS[name], 1 / len(KINDS[name])), abs=0.06)
+    assert shares == pytest.approx(SHARES[name], abs=0.06)
+
+
+@pytest.mark.parametrize(("name", "validity"), [("lessons", 0.9), ("train", 0.9), ("test", 1 / 3)])
+def test_the_cue_holds_in_lessons_and_training_and_says_nothing_in_the_test(name: str, validity: float):
+    cue = [task for task in make_tasks("validity", 1500, TASK_SETS[name]) if task.kind == "cue"]
+    assert discs_that_agree(cue) == pytest.approx(validity, abs=0.04)
 
 
 def test_the_picture_spells_the_solution():
