@@ -62,8 +62,8 @@ def _notes(experiment: Experiment, *, toy: bool) -> list[str]:
     ]
     if toy:
         notes.append(
-            "The toy world only shows that every row runs: each is one short run of a tiny model with one seed. Differences "
-            "between rows, even those wider than the intervals, say nothing about the paper's."
+            "The toy world shows that every row runs: each is one short run of a tiny model with one seed. Methods are compared "
+            "over several seeds, with intervals, by python -m eval.evidence (docs/evidence.md)."
         )
     return notes
 
