@@ -12,9 +12,11 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from hint_grpo.toy import measure, models
 from hint_grpo.toy.measure import GenerationRequest, SolveRate, picture_of
@@ -32,29 +34,45 @@ def family(request: pytest.FixtureRequest) -> models.Family:
 
 
 @pytest.fixture(scope="module")
-def rate(family: models.Family) -> Callable[[str, str], SolveRate]:
+def shipped(family: models.Family) -> tuple[PreTrainedModel, Any]:
+    return models.warmed_up_model(family).eval(), models.toy_processor(family)
+
+
+@pytest.fixture(scope="module")
+def rate(shipped: tuple[PreTrainedModel, Any]) -> Callable[[str, str], SolveRate]:
     """rate(task set, one of MEASURES) of the shipped model; each is measured once."""
-    model, processor = models.warmed_up_model(family).eval(), models.toy_processor(family)
 
     @cache
     def measured(tasks: str, name: str) -> SolveRate:
-        return measure.measure(model, processor, make_tasks("test-of-rates", NUM_TASKS, TASK_SETS[tasks]), name)
+        return measure.measure(*shipped, make_tasks("test-of-rates", NUM_TASKS, TASK_SETS[tasks]), name)
 
     return measured
 
 
-def test_the_discs_are_read(family: models.Family):
-    """The colours that the model names when it describes pictures: what it gets wrong elsewhere, it has seen."""
-    model, processor = models.warmed_up_model(family).eval(), models.toy_processor(family)
-    tasks = make_tasks("test-of-captions", NUM_TASKS, TASK_SETS["chains"])
+def test_captions_show_that_the_discs_are_seen(shipped: tuple[PreTrainedModel, Any]):
+    """Of columns of three. The last disc of six has no reliable caption: these were a fiftieth of the later lessons."""
+    tasks = make_tasks("test-of-captions", NUM_TASKS, TASK_SETS["short"])
     requests = [GenerationRequest(CAPTION_PROMPT, picture_of(task, index), "") for index, task in enumerate(tasks)]
-    num_right, num_discs = 0, 0
-    for task, (text,) in zip(tasks, measure.complete(model, processor, requests, max_new_tokens=48), strict=True):
+    num_right = 0
+    for task, (text,) in zip(tasks, measure.complete(*shipped, requests, max_new_tokens=32), strict=True):
         seen = re.findall(r"Disc \d is (\w+)\.", text)
-        true = [disc.colour for disc in task.picture]
-        num_right += sum(one == other for one, other in zip(seen, true, strict=False))
-        num_discs += len(true)
-    assert num_right / num_discs >= 0.95
+        num_right += sum(one == disc.colour for one, disc in zip(seen, task.picture, strict=False))
+    assert num_right / (3 * NUM_TASKS) >= 0.95
+
+
+def test_after_a_hint_a_disc_that_is_read_is_read_rightly(shipped: tuple[PreTrainedModel, Any]):
+    """What goes wrong in long chains is that discs are passed over, not that they cannot be read."""
+    tasks = make_tasks("test-of-reading", NUM_TASKS, TASK_SETS["long"])
+    torch.manual_seed(0)
+    requests = measure.training_requests(tasks, level=1, num_levels=3)
+    completions_BG = measure.complete(*shipped, requests, num_samples=2, temperature=measure.TRAINING_TEMPERATURE)
+    right = []
+    for task, completions_G in zip(tasks, completions_BG, strict=True):
+        for text in completions_G:
+            read = re.findall(r"Disc ([456]) is (\w+): \d\.", text)
+            right += [task.picture[int(number) - 1].colour == colour for number, colour in read]
+    assert len(right) > NUM_TASKS / 4
+    assert sum(right) / len(right) >= 0.9
 
 
 def test_hints_help_where_the_chain_is_long(rate: Callable[[str, str], SolveRate]):
@@ -62,13 +80,13 @@ def test_hints_help_where_the_chain_is_long(rate: Callable[[str, str], SolveRate
     assert levels[0].per_sample < 0.05
     assert levels[1].per_sample >= levels[0].per_sample
     assert levels[2].per_sample > levels[1].per_sample + 0.1
-    # Most groups of four have something to learn from at level 2, and next to none at level 0.
+    # At level 2 about half of the groups of four or more have something to learn from, at level 0 next to none.
     assert levels[0].any_of_group < 0.15
-    assert levels[2].any_of_group > 0.5
+    assert levels[2].any_of_group > 0.35
 
 
-def test_some_short_chains_are_solved_without_a_hint(rate: Callable[[str, str], SolveRate]):
-    assert 0.2 < rate("short", "level_0").per_sample < 0.8
+def test_most_short_chains_are_solved_without_a_hint_but_not_all(rate: Callable[[str, str], SolveRate]):
+    assert 0.4 < rate("short", "level_0").per_sample < 0.9
 
 
 @pytest.mark.parametrize("tasks", ["short", "long"])
@@ -76,22 +94,25 @@ def test_without_the_picture_a_chain_is_solved_by_chance_alone(rate: Callable[[s
     assert rate(tasks, "greedy_no_picture").per_sample <= CHANCE
 
 
-def test_with_the_picture_the_most_likely_reasoning_is_right_where_the_chain_is_short(
-    rate: Callable[[str, str], SolveRate],
-):
-    assert rate("short", "greedy_evaluation").per_sample > 0.5
+def test_greedily_every_short_chain_is_solved_and_no_long_one(rate: Callable[[str, str], SolveRate]):
+    """Passing a disc over is the less likely habit in a short chain, and the more likely one in a long chain."""
+    for name in ("greedy_training", "greedy_evaluation"):
+        assert rate("short", name).per_sample > 0.9
+        assert rate("long", name).per_sample < 0.1
 
 
 def test_a_cue_is_trusted_more_than_the_picture(rate: Callable[[str, str], SolveRate]):
     """The text bias: the words alone are enough where the cue holds, and mislead where it says nothing."""
-    assert rate("cue", "greedy_no_picture").per_sample > 0.4
+    assert rate("cue", "greedy_no_picture").per_sample > 0.5
     assert rate("empty cue", "greedy_no_picture").per_sample <= CHANCE
-    assert rate("empty cue", "greedy_evaluation").per_sample < rate("cue", "greedy_evaluation").per_sample - 0.1
+    assert rate("empty cue", "greedy_evaluation").per_sample < rate("cue", "greedy_evaluation").per_sample - 0.2
 
 
 def test_nearly_every_completion_ends_in_time_with_an_answer(rate: Callable[[str, str], SolveRate]):
     for tasks, name in [("long", f"level_{level}") for level in range(3)] + [("short", "level_0")]:
-        assert rate(tasks, name).answered > 0.95, (tasks, name)
+        assert rate(tasks, name).answered > 0.85, (tasks, name)
+    for tasks in ("short", "long", "cue"):
+        assert rate(tasks, "greedy_evaluation").answered > 0.95, tasks
 
 
 def test_random_weights_solve_nothing(family: models.Family):
