@@ -20,6 +20,9 @@ from hint_grpo.toy.models import FAMILIES, load_tokenizer, new_model, toy_config
 from hint_grpo.toy.world import write_test_data
 
 NUM_QUESTIONS = 208
+# With three of seven seeds tried, two tokens somewhere have scores that differ by no more than float32's rounding (1e-5 of 8), so
+# that equal decoders may answer differently; with this one there are none.
+SEED = 7
 NUM_END_TOKENS = 12
 MODEL_CLASSES = {"Qwen2.5-VL": Qwen2_5_VLForConditionalGeneration, "Qwen2-VL": Qwen2VLForConditionalGeneration}
 
@@ -53,7 +56,7 @@ def save_sharp_model(root: Path, family: str) -> Path:
 @pytest.fixture(scope="session")
 def calibration_world(tmp_path_factory: pytest.TempPathFactory) -> CalibrationWorld:
     root = tmp_path_factory.mktemp("calibration")
-    lines = write_test_data(root, NUM_QUESTIONS, seed=5).read_text(encoding="utf-8").splitlines()
+    lines = write_test_data(root, NUM_QUESTIONS, SEED).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     requests = [DecodeRequest(f"q{i}", row["question"], str(root / row["image_path"])) for i, row in enumerate(rows)]
     return CalibrationWorld({family: save_sharp_model(root, family) for family in FAMILIES}, requests)
