@@ -48,6 +48,17 @@ NOT_IMAGES = {
     b"%!ps": "a PostScript document; convert it to PNG",
 }
 
+# By the first bytes of a file: its endings, the usual one first. Browsers and viewers choose the decoder by the ending.
+ENDINGS = {
+    b"\x89PNG\r\n\x1a\n": (".png",),
+    b"\xff\xd8\xff": (".jpg", ".jpeg"),
+    b"GIF8": (".gif",),
+    b"BM": (".bmp",),
+    b"II*\0": (".tiff", ".tif"),
+    b"MM\0*": (".tiff", ".tif"),
+    b"\0\0\0\x0cjP  ": (".jp2",),
+}
+
 # `upright` handles it: the picture is used without turning it.
 warnings.filterwarnings("ignore", message="Corrupt EXIF data", module="PIL")
 
@@ -65,6 +76,15 @@ def open_image(path: str | os.PathLike[str], *, min_side: int = MIN_SIDE) -> Ima
         raise BadImage("the file is missing") from error
     except DECODER_ERRORS as error:
         raise BadImage(_reason(error)) from error
+
+
+def endings_of(content: bytes) -> tuple[str, ...]:
+    """The endings that fit an image file's content, such as (".jpg", ".jpeg"); () if the format is not known here."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return (".webp",)
+    if content[4:12] == b"ftypavif":
+        return (".avif",)
+    return next((endings for mark, endings in ENDINGS.items() if content.startswith(mark)), ())
 
 
 def refuse_size(width: int, height: int) -> None:

@@ -1,5 +1,6 @@
 """Every data set of --benchmark, as a tiny copy with the real columns: what is asked, what is correct, what is refused."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pyarrow import parquet
 from tiny_datasets import FEATURES, FILES, ROWS, picture, table, write_copy
 
 from hint_grpo.data.questions import Judging, Question
-from hint_grpo.evaluation.datasets.read import NO_PICTURE, DatasetQuestions, read_dataset
+from hint_grpo.evaluation.datasets.read import NO_PICTURE, DatasetQuestions, read_dataset, write_picture
 from hint_grpo.evaluation.datasets.registry import ADAPTERS
 from hint_grpo.evaluation.questions import find_questions, usable_questions
 from hint_grpo.evaluation.settings import EvaluationSettings
@@ -130,6 +131,29 @@ def test_equal_pictures_are_one_file_and_a_second_read_writes_none(read, tmp_pat
     assert sorted(file.suffix for file in files) == [".jpeg", ".png"]
     assert [question.image for question in only(read("mathvista"))] == [one.image, two.image, three.image]
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "images").iterdir()} == files
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "ending"),
+    [
+        ("PNG", None, ".png"),
+        ("PNG", "1.jpg", ".png"),
+        ("JPEG", "1.JPEG", ".jpeg"),
+        ("JPEG", "1.png", ".jpg"),
+        ("WEBP", "1", ".webp"),
+        ("GIF", None, ".gif"),
+        ("BMP", None, ".bmp"),
+        ("TIFF", "1.tif", ".tif"),
+        ("PPM", "1.ppm", ".ppm"),
+        ("PPM", None, ".img"),
+    ],
+)
+def test_a_picture_has_the_ending_of_its_format(kind: str, path: str | None, ending: str, tmp_path: Path) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (30, 30)).save(content, kind)
+    file = write_picture({"bytes": content.getvalue(), "path": path}, tmp_path / "images")
+    assert file.suffix == ending
+    assert file.read_bytes() == content.getvalue()
 
 
 @pytest.mark.parametrize("name", sorted(ADAPTERS))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,22 @@ def test_a_finished_run_is_read_again_without_a_model(world, finished: tuple[Pat
     assert done.stdout == stdout
     assert [file.read_bytes() for file in files] == before
     assert (folder / "output/worker-0.log").stat().st_size == log
+
+
+def test_answers_to_pictures_that_were_saved_as_img_stay_valid(
+    world, finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    output = shutil.copytree(finished[0] / "output", tmp_path / "output")
+    path = output / "scale-0.0/results.jsonl"
+    new = path.read_bytes()
+    for file in (output / "images").iterdir():
+        file.rename(file.with_suffix(".img"))
+    path.write_bytes(new.replace(b".png", b".img").replace(b".jpeg", b".img"))
+    log = (output / "worker-0.log").stat().st_size
+    done = test_model(*flags(world, "mathverse", finished[0] / "copy", output, "--scale", "0.0"))
+    assert done.returncode == 0, done.stderr
+    assert (output / "worker-0.log").stat().st_size == log  # nothing was decoded
+    assert path.read_bytes() == new
 
 
 def test_rescore_needs_neither_model_nor_data(finished: tuple[Path, str], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict, Image, IterableDataset, load_dataset, load_from_disk
 
+from hint_grpo.data.images import endings_of
 from hint_grpo.data.jsonl import BadRecord, Occurrences, UniqueIds
 from hint_grpo.data.paths import BadImage
 from hint_grpo.data.questions import Question
@@ -194,7 +195,7 @@ def _how_to_get(adapter: Adapter) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Pictures: the encoded bytes unchanged, in files named by their content
+# Pictures: the encoded bytes unchanged, in files named by their content, with the ending of their format
 #
 # Everything after this module (cache key, decoding processes, checks, resuming) treats them like GeoQA's files. A picture that
 # several rows share is written once, and an existing one is not written again.
@@ -210,8 +211,9 @@ def write_picture(cell: Any, folder: Path) -> Path:
         raise BadImage(
             "the data set names a picture file but does not contain it; get a copy that includes the pictures"
         )
-    suffix = Path(cell.get("path") or "").suffix.lower()
-    suffix = suffix if re.fullmatch(r"\.[a-z0-9]{1,5}", suffix) else ".img"
+    named = Path(cell.get("path") or "").suffix.lower()
+    endings = endings_of(content) or ((named,) if re.fullmatch(r"\.[a-z0-9]{1,5}", named) else (".img",))
+    suffix = named if named in endings else endings[0]
     file = folder / f"{hashlib.sha256(content).hexdigest()[:24]}{suffix}"
     if not file.is_file() or file.stat().st_size != len(content):
         folder.mkdir(parents=True, exist_ok=True)
