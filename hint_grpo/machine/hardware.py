@@ -6,8 +6,10 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import os
+import platform
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -192,3 +194,45 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+# ----------------------------------------------------------------------------------------------------
+# The machine in words, for the record of a run. What cannot be found out is left out.
+
+
+@cache
+def describe_machine() -> str:
+    """Such as "AMD EPYC 9654, 16 of 192 cores, 1511 GiB of memory, 8 x NVIDIA H100 80GB HBM3"."""
+    cores, total = len(available_cores()), os.cpu_count() or 1
+    parts = [cpu_model(), f"{cores} of {total} cores" if cores < total else f"{total} core{'s' if total > 1 else ''}"]
+    with contextlib.suppress(ValueError, OSError, AttributeError):  # not on every system
+        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB of memory")
+    models = gpu_models()
+    parts += [f"{count} x {model}" for model, count in Counter(models).items()]
+    if (visible := num_visible(len(models))) < len(models):
+        parts.append(f"{visible} of them in use")
+    return ", ".join(filter(None, parts))
+
+
+def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name on Linux; elsewhere its architecture."""
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
+    found = re.search(r"^model name\s*:\s*(\S.*)$", text, re.MULTILINE)
+    return " ".join(found[1].split()) if found else platform.machine()
+
+
+def gpu_models() -> list[str]:
+    """The names of all NVIDIA GPUs of the machine, by NVML's index; [] if NVML cannot be used."""
+    found = driver()
+    if found is None or found.problem:
+        return []
+    nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    names = []
+    nvml.nvmlInit_v2()
+    for index in range(found.num_gpus):
+        device, text = ctypes.c_void_p(), ctypes.create_string_buffer(96)
+        if nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device)) == 0:
+            nvml.nvmlDeviceGetName(device, text, ctypes.c_uint(len(text)))
+            names.append(text.value.decode(errors="replace"))
+    nvml.nvmlShutdown()
+    return names

@@ -58,6 +58,7 @@ class Run:
     flags: Mapping[str, Any]
     """train_config.yaml; empty without the file."""
     preset_line: str
+    machine: str
     card: Mapping[str, str]
     """The two-column tables of the model card, by first column, and its versions; empty without the file."""
     duration_s: float | None
@@ -96,7 +97,8 @@ def read_run(folder: Path) -> Run:
         prompts_per_step=max(map(len, by_step.values())),
         num_prompts=len(records),
         flags=_flags(config),
-        preset_line=next((line[2:] for line in config.splitlines() if line.startswith("# preset ")), ""),
+        preset_line=_comment(config, "preset "),
+        machine=_comment(config, presets.MACHINE).removeprefix(presets.MACHINE),
         card=_model_card(_text(folder / "README.md")),
         duration_s=runtimes[-1] if runtimes else None,
         max_steps=state.get("max_steps"),
@@ -166,6 +168,11 @@ def _json(path: Path) -> dict[str, Any]:
         return json.loads(_text(path) or "{}")
     except json.JSONDecodeError:
         return {}
+
+
+def _comment(config: str, start: str) -> str:
+    """The first comment of a YAML file that begins with `start`, or ""."""
+    return next((line[2:] for line in config.splitlines() if line.startswith(f"# {start}")), "")
 
 
 def _flags(config: str) -> dict[str, Any]:

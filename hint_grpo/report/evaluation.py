@@ -130,6 +130,7 @@ def _facts(runs: Mapping[str, Evaluation]) -> list[tuple[str, str]]:
                 f"{key} {value}" for key, value in decoding.items() if key not in ("weights", "scale")
             ),
             "versions": ", ".join(f"{package} {version}" for package, version in made.get("versions", {}).items()),
+            "machine": made.get("machine"),
             "folder": run.folder,
         }
         for key, value in texts.items():

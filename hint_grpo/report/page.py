@@ -169,6 +169,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         "steps": f"{run.last_step:,}" + (f" of {run.max_steps:,}" if run.max_steps else ""),
         "prompts": f"{run.num_prompts:,} in the ledger, {run.prompts_per_step:,} per step",
         "duration": _duration(run.duration_s),
+        "machine": run.machine,
         "versions": card.get("versions"),
         "folder": str(run.folder),
     }

@@ -80,13 +80,18 @@ def _text(value: Any) -> str:
 # train_config.yaml in a run's output folder: all its flags, in a form that --config reads back
 
 FILE_NAME = "train_config.yaml"
+MACHINE = "machine: "
+"""What begins the comment that names the machine."""
 SECRETS = frozenset({"hub_token"})
 
 
-def config_text(values: Mapping[str, Any], flags: Mapping[str, Flag], preset: str, overrides: Mapping[str, Any]) -> str:
+def config_text(
+    values: Mapping[str, Any], flags: Mapping[str, Flag], preset: str, overrides: Mapping[str, Any], machine: str
+) -> str:
     """The text of train_config.yaml: the `values` that differ from the defaults, then this project's flags at their defaults.
 
-    Flags of transformers and TRL at their defaults are left out, and so are secrets. `preset` and `overrides` become a comment.
+    Flags of transformers and TRL at their defaults are left out, and so are secrets. `preset`, `overrides` and `machine` become
+    comments.
     """
     written = {name: value for name, value in values.items() if name in flags and name not in SECRETS}
     changed = {name: value for name, value in written.items() if value != flags[name].default}
@@ -95,7 +100,8 @@ def config_text(values: Mapping[str, Any], flags: Mapping[str, Flag], preset: st
     }
     return (
         f"# The flags of this run: train_model.py --config {FILE_NAME} runs it again.\n"
-        f"# {preset_line(preset, overrides)}\n\n"
+        f"# {preset_line(preset, overrides)}\n"
+        f"# {MACHINE}{machine}\n\n"
         f"# Set by the user or by the preset.\n{_yaml(changed)}\n"
         f"# This project's other flags, at their defaults.\n{_yaml(own)}"
     )

@@ -20,7 +20,7 @@ from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.machine import interrupts
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import only_run_in
-from hint_grpo.machine.hardware import available_cores, num_local_processes
+from hint_grpo.machine.hardware import available_cores, describe_machine, num_local_processes
 from hint_grpo.machine.report_process import write_report
 from hint_grpo.rollout import server_process
 from hint_grpo.rollout.access import token_of_the_environment
@@ -171,10 +171,10 @@ def make_trainer(
 
 
 def save_config(trainer: HintGRPOTrainer) -> None:
-    """Writes the run's flags to `train_config.yaml` in the output folder."""
+    """Writes the run's flags and its machine to `train_config.yaml` in the output folder."""
     args = trainer.args
     if trainer.accelerator.is_main_process:
-        text = config_text(args.flags, declared_flags(), args.preset, args.preset_overrides)
+        text = config_text(args.flags, declared_flags(), args.preset, args.preset_overrides, describe_machine())
         write_config(Path(args.output_dir), text)
 
 

@@ -93,6 +93,7 @@ def test_what_a_run_leaves(world, finished: tuple[Path, str]) -> None:
         assert summary["num_correct_paper"] == sum(result["correct_paper"] for result in results)
         assert summary["tokens_per_second"] > 0
         assert summary["made_with"]["versions"]["torch"]
+        assert "core" in summary["made_with"]["machine"]
     assert [one["scale"] for one in json.loads((output / "summary.json").read_text())] == [0.0, 0.8]
     assert (output / "accuracy_by_scale.png").stat().st_size > 1000
 

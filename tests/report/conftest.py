@@ -89,6 +89,7 @@ def make_scale(tmp_path):
         folder.mkdir(parents=True)
         write_results(folder / "results.jsonl", results)
         made_with = {"model_path": "/models/Toy-VL", "data_path": str(data), "versions": {"torch": "2.0"}}
+        made_with["machine"] = "Toy CPU, 2 cores"
         write_summary(folder, summarise(results, name=folder.name, scale=scale, no_image=no_image, made_with=made_with))
         return folder.parent
 

@@ -5,6 +5,7 @@ import json
 CONFIG = """\
 # The flags of this run: train_model.py --config train_config.yaml runs it again.
 # preset default: this project's own settings (others: --preset paper, --preset released)
+# machine: Toy CPU, 2 cores, 8 GiB of memory, 1 x Toy GPU
 
 dataset_name: LLaVA-CoT-100k
 model_name_or_path: /models/Toy-VL

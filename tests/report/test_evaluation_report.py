@@ -34,6 +34,7 @@ def test_accuracies_tests_and_the_chart(make_scale):
     assert "+75.0 points" in tests[1]
     assert page.count('role="img"') == 1
     assert "<dd>/models/Toy-VL</dd>" in page
+    assert "<dd>Toy CPU, 2 cores</dd>" in page
 
 
 def test_answers_stand_side_by_side_and_disagreements_first(make_scale):

@@ -46,6 +46,7 @@ def test_the_top_says_what_the_run_is(make_run, capsys):
     assert facts["prompts"] == "24 in the ledger, 2 per step"
     assert facts["duration"].startswith("1 h 7 min")
     assert facts["versions"] == "torch 2.0, trl 1.0"
+    assert facts["machine"] == "Toy CPU, 2 cores, 8 GiB of memory, 1 x Toy GPU"
 
 
 def test_every_number_of_the_final_values(make_run):

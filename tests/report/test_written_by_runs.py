@@ -10,6 +10,7 @@ import pytest
 from test_report import data_of, page_of, table_of
 
 from hint_grpo.machine import report_process
+from hint_grpo.machine.hardware import describe_machine
 from hint_grpo.machine.report_process import ReportProcess, write_report
 from hint_grpo.report.data import read_run
 
@@ -58,6 +59,7 @@ def test_a_real_run(train):
     facts = dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", page))
     assert facts["seed"] == "42"
     assert facts["versions"].startswith("torch ")
+    assert facts["machine"] == describe_machine()
 
 
 def test_a_run_whose_page_cannot_be_written_ends_as_usual(train, tmp_path):

@@ -1,13 +1,14 @@
 """A GPU that is present but cannot be used is reported in one line. A driver library built here replaces the machine's."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from hint_grpo.machine.hardware import num_visible
+from hint_grpo.machine.hardware import cpu_model, num_visible
 
 NVML = """
 #include <stdlib.h>
@@ -16,11 +17,15 @@ int nvmlInit_v2(void) { return atoi(getenv("FAKE_INIT")); }
 int nvmlShutdown(void) { return 0; }
 int nvmlSystemGetDriverVersion(char *text, unsigned size) { strncpy(text, getenv("FAKE_DRIVER"), size); return 0; }
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = atoi(getenv("FAKE_GPUS")); return 0; }
+static const char *names[] = {"Toy GPU", "Toy GPU", "Other GPU"};
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = (void *)names[index]; return 0; }
+int nvmlDeviceGetName(void *device, char *text, unsigned size) { strncpy(text, device, size); return 0; }
 """
 LOOK = """
 from hint_grpo.machine import hardware
 hardware.torch_cuda = lambda: {cuda!r}
 print(hardware.count_gpus(), hardware.gpu_problem())
+print(hardware.describe_machine())
 """
 
 
@@ -51,10 +56,23 @@ def machine(libraries, repository):
         )
         command = [sys.executable, "-c", LOOK.format(cuda=cuda)]
         done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=True)
-        count, _, problem = done.stdout.strip().partition(" ")
+        first, look.machine = done.stdout.strip().split("\n")
+        count, _, problem = first.partition(" ")
         return int(count), problem
 
     return look
+
+
+def test_the_machine_in_words(machine, tmp_path) -> None:
+    machine("580.65.06", 3)
+    assert machine.machine.endswith("GiB of memory, 2 x Toy GPU, 1 x Other GPU")
+    machine("580.65.06", 3, CUDA_VISIBLE_DEVICES="0")
+    assert machine.machine.endswith("2 x Toy GPU, 1 x Other GPU, 1 of them in use")
+    machine("580.65.06", 0, init=9)
+    assert re.fullmatch(r".*\S, (\d+ of )?\d+ cores?, \d+ GiB of memory", machine.machine)
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Toy  CPU @ 1 GHz\nprocessor\t: 1\n")
+    assert cpu_model(tmp_path / "cpuinfo") == "Toy CPU @ 1 GHz"
+    assert cpu_model(tmp_path / "none")  # the architecture
 
 
 def test_a_driver_that_is_too_old(machine) -> None:

@@ -79,7 +79,8 @@ def test_config_holds_what_was_set_and_no_secret():
         "warmup_steps": 7,
         "hint_ratio": None,
     }
-    text = config_text(values, declared_flags(), "released", {"learning_rate": 1e-3})
+    text = config_text(values, declared_flags(), "released", {"learning_rate": 1e-3}, "2 cores")
+    assert "# machine: 2 cores\n" in text
     assert yaml.safe_load(text) == {"num_groups": 2, "hint_policy": "adaptive", "warmup_steps": 7}
     assert "secret" not in text
     assert "# preset released; overridden: learning_rate 0.001" in text
