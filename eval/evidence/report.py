@@ -70,7 +70,7 @@ def decided(pair: Paired) -> str:
 
 
 def by_seed(values: Iterable[float]) -> str:
-    return " ".join(f"{value:.2f}" for value in values)
+    return " ".join(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in values)
 
 
 # ----------------------------------------------------------------------------------------------------

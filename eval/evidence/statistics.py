@@ -22,8 +22,9 @@ class Interval:
     num: int
 
     def __str__(self) -> str:
-        ends = f" [{self.low:.3f}, {self.high:.3f}]" if self.num > 1 else ""
-        return f"{self.mean:.3f}{ends}"
+        digits = 3 if abs(self.mean) < 10 else 0  # shares, or counts of tokens
+        ends = f" [{self.low:.{digits}f}, {self.high:.{digits}f}]" if self.num > 1 else ""
+        return f"{self.mean:.{digits}f}{ends}"
 
 
 @cache
