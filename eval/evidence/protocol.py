@@ -25,7 +25,6 @@ TRAINING: dict[str, Any] = {
     "use_vllm": False,  # for 40 steps of this size transformers is faster: vLLM needs longer to start
     "gradient_checkpointing": False,
     "log_completions": False,
-    "keep_rollouts": 0,
 }
 
 # Methods are recipes of eval/recipes, as the paper's table uses them.
