@@ -54,11 +54,3 @@ def evaluation_messages(question: str, *, with_image: bool) -> list[Message]:
     """The evaluation message; `with_image=False` (the image-free branch of calibration) leaves out the image part."""
     # Not .format: questions may hold braces.
     return [_user_message(EVALUATION_USER.replace("{Question}", question), with_image=with_image)]
-
-
-def last_text(messages: str | list[Message]) -> str:
-    """The text of the last message of a conversation, or a completion given as a string, without image parts."""
-    content = messages if isinstance(messages, str) else messages[-1]["content"]
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content if part["type"] == "text")

@@ -12,6 +12,7 @@ run             the steps of the command, from the processor and the data to the
 trainer         HintGRPOTrainer: TRL's GRPOTrainer with hinted rollouts
 batch           RolloutBatch: one batch as a value, from sampling to the ledger; TRL's private interface that is relied on
 rollout_log     every completion of every sampled level, with its answer and why it was right or wrong
+completion_table a logged step's completions for wandb and for printing
 ledger          the hint ledger, one record per prompt and step, and the metrics computed from it
 monitoring      stage times, the watchdog, checks that stop a broken run, stopping on a signal
 callbacks       what happens around the steps: clean start, log, progress bar

@@ -152,11 +152,17 @@ class HintGRPOConfig(GRPOConfig):
         default="none", metadata={"help": "Trackers: wandb, tensorboard, ...; or none."}
     )
     log_completions: bool = field(
-        default=True, metadata={"help": "Save each step's completions as a table (parquet) in OUTPUT_DIR/completions."}
+        default=True,
+        metadata={
+            "help": "With --report_to wandb: send a table of completions, with pictures and hints (docs/outputs.md)."
+        },
     )
     num_completions_to_print: int | None = field(default=0, metadata={"help": "Completions to print at each log."})
 
     # Fields of this project.
+    log_completions_steps: int = field(
+        default=10, metadata={"help": "Send wandb's table of completions every N steps (those that are logged)."}
+    )
     keep_rollouts: str = field(
         default="all",
         metadata={

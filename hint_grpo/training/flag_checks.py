@@ -235,8 +235,6 @@ def _check_loss(values: Values) -> None:
         )
     if values["entropy_coef_min"] > values["entropy_coef_max"]:
         raise UserError("--entropy_coef_min is above --entropy_coef_max: swap or change them")
-    if values["log_completions_hub_repo"] and not values["log_completions"]:
-        raise UserError("--log_completions_hub_repo needs --log_completions true")
 
 
 def _check_rollouts(values: Values) -> None:

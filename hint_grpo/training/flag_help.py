@@ -78,6 +78,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "report_to",
         "logging_steps",
         "log_completions",
+        "log_completions_steps",
         "num_completions_to_print",
         "keep_rollouts",
         "max_rollouts_mb",

@@ -42,7 +42,7 @@ from trl.extras.profiling import profiling_context
 
 from hint_grpo.families import WithRows, vision_token_ids
 from hint_grpo.machine.errors import UserError
-from hint_grpo.prompts import Message, last_text
+from hint_grpo.prompts import Message
 from hint_grpo.rollout.escalation import (
     Group,
     GroupScorer,
@@ -56,7 +56,7 @@ from hint_grpo.rollout.escalation import (
 from hint_grpo.rollout.hf import TransformersBackend
 from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, length_limits, prepare_prompt
 from hint_grpo.rollout.server_process import ServerProcess
-from hint_grpo.training import ledger, model_card, rollout_log
+from hint_grpo.training import completion_table, ledger, model_card, rollout_log
 from hint_grpo.training.batch import MODEL_INPUTS, Generated, RolloutBatch, with_texts
 from hint_grpo.training.config import HintGRPOConfig
 from hint_grpo.training.monitoring import Health, Stages, warn
@@ -88,6 +88,7 @@ class HintGRPOTrainer(ResumableTrainer):
         if args.use_vllm and not self.encoder.family.in_vllm:
             raise UserError("vLLM does not support this model's family; use --use_vllm false")
         use_vllm, args.use_vllm = args.use_vllm, False  # TRL must not build its own engine
+        log_completions, args.log_completions = args.log_completions, False  # nor write its own tables (`log`)
         rows = train_dataset.add_column("row", list(range(len(train_dataset))))
         super().__init__(
             model=model,
@@ -101,6 +102,7 @@ class HintGRPOTrainer(ResumableTrainer):
             **kwargs,
         )
         args.use_vllm = self.use_vllm = use_vllm
+        args.log_completions = log_completions
         self.stages = Stages(torch.cuda.synchronize if self.accelerator.device.type == "cuda" else lambda: None)
         self.limits = length_limits(self.model.config, args)
         self.level_rule = LevelRule.named(args.level_rule, self.reward_weights.tolist())
@@ -110,6 +112,8 @@ class HintGRPOTrainer(ResumableTrainer):
         self.rollout_log = rollout_log.RolloutLog(
             Path(args.output_dir) / rollout_log.FOLDER, args.keep_rollouts, int(args.max_rollouts_mb * 1e6)
         )
+        self.rows: list[list[rollout_log.Row]] = []
+        """The rollouts of the last batch, of all ranks, one list per prompt; in the main process, if they are stored or shown."""
         # The last batch sampled. TRL's call chain passes no value of ours, so its hooks below read it here; it is set in one
         # place, before they are called.
         self.batch = RolloutBatch(0, (), ())
@@ -190,11 +194,6 @@ class HintGRPOTrainer(ResumableTrainer):
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
         """(B * G of all ranks, F): the rewards given when the chosen groups were sampled."""
-        for rollout in self.batch.rollouts:
-            hint = rollout.group.turn.hint
-            for _ in rollout.group.texts:
-                self._log_completion_extra("hint_level", [hint.level])
-                self._log_completion_extra("hint", [hint.text])
         rewards = gather(torch.tensor(self.batch.rewards, dtype=torch.float32, device=self.accelerator.device))
         num_unusable = self.health.rewards.look(rewards.flatten().tolist())
         self._metrics["train"]["rewards/unusable"].append(num_unusable)
@@ -228,7 +227,7 @@ class HintGRPOTrainer(ResumableTrainer):
             for prompt, rollout in zip(batch.prompts, batch.rollouts, strict=True)
         ]
         rows = []
-        if not self.rollout_log.is_off:
+        if not self.rollout_log.is_off or self._shows_completions:
             rows = rollout_log.rows_of(batch.step, batch.rows, batch.rollouts, self.reward_func_names, advantages)
         # One collective for all three; then, for each, the lists of all ranks behind one another.
         by_rank = gather_object([(local, batch.rejected, rows)])
@@ -240,6 +239,7 @@ class HintGRPOTrainer(ResumableTrainer):
         if self.accelerator.is_main_process:
             ledger.append(self.ledger_path, records)
             self.rollout_log.append(batch.step, rows)
+            self.rows = rows
             for reason in rejected:
                 print(f"sample left out: {reason}", flush=True)
 
@@ -249,19 +249,32 @@ class HintGRPOTrainer(ResumableTrainer):
         if gaps and (warning := self.health.gap.look(gaps[-1], step)) and self.accelerator.is_main_process:
             warn(warning)
 
+    @property
+    def _shows_completions(self) -> bool:
+        return self.args.log_completions and (self._reports_to_wandb or self.args.num_completions_to_print != 0)
+
+    @property
+    def _reports_to_wandb(self) -> bool:
+        return "wandb" in (self.args.report_to or ())
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's, with three changes: a metric without a value in this step is left out (TRL logs None, which tensorboard
-        refuses); the table of completions holds texts (TRL's message lists do not fit a table of wandb); and the log at the
-        run's end does not repeat the last table."""
+        """TRL's, with two changes: a metric without a value in this step is left out (TRL logs None, which tensorboard refuses);
+        and completions are shown by this project's table instead of TRL's."""
         metrics = self._metrics["train"]
-        self.log_completions = self.args.log_completions and bool(metrics)
+        is_of_a_step = bool(metrics)  # not at the run's end
         for name in [name for name, values in metrics.items() if all(map(math.isnan, values))]:
             del metrics[name]
-        for column in ("prompt", "completion"):
-            texts = [last_text(messages) for messages in self._logs[column]]
-            self._logs[column].clear()
-            self._logs[column].extend(texts)
         super().log(logs, start_time)
+        if is_of_a_step and self._shows_completions and self.accelerator.is_main_process:
+            self._show_completions()
+
+    def _show_completions(self) -> None:
+        """Prints completions, and sends the table to wandb every `--log_completions_steps` steps."""
+        step = self.state.global_step
+        for line in completion_table.lines(self.rows, self.args.num_completions_to_print):
+            print(line, flush=True)
+        if self._reports_to_wandb and step % self.args.log_completions_steps == 0:
+            completion_table.send_to_wandb(step, self.rows, with_pictures=self.args.log_multimodal)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """TRL calls it with every checkpoint; the card is in the output folder."""

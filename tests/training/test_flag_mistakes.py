@@ -148,7 +148,8 @@ MISTAKES = {
     "--use_cpu false --bf16": "--use_cpu true to train in bfloat16",
     '--model_init_kwargs {"dtype":"bfloat17"}': "use --torch_dtype",
     "--dataloader_prefetch_factor 2": "--dataloader_num_workers 1 or more",
-    "--log_completions_hub_repo me/x --log_completions false": "needs --log_completions true",
+    "--log_completions_hub_repo me/x": "OUTPUT_DIR/rollouts",
+    "--log_completions_steps 0": "1 or more",
     "--use_liger_kernel true": "liger-kernel",
     "--entropy_coef_min 2": "above --entropy_coef_max",
     # without effect here
