@@ -139,7 +139,7 @@ def flags(world):
             "data_path": world.train_data,
             "output_dir": out,
             "num_generations": 2,
-            "max_completion_length": 32,
+            "max_completion_length": 64,
             "learning_rate": 1e-3,
             "use_cpu": "true",
             "log_completions": "false",

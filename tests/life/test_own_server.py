@@ -20,7 +20,7 @@ def published(**more):
         "vllm_mode": "server",
         "save_only_model": "true",
         "num_groups": 2,
-        "max_completion_length": 48,
+        "max_completion_length": 64,
         **more,
     }
 

@@ -33,7 +33,7 @@ def test_accelerates_launcher_counts_too(monkeypatch) -> None:
 def train(world, folder, *more: str):
     """Four steps at 1e-6 as train_model.py makes them; (trainer, share of the weights that moved)."""
     words = f"""--model_name_or_path {world.models["Qwen2.5-VL"]} --data_path {world.train_data} --output_dir {folder}
-        --per_device_train_batch_size 4 --max_completion_length 32 --max_prompt_length 512 --max_steps 4 --save_strategy no
+        --per_device_train_batch_size 4 --max_completion_length 64 --max_prompt_length 512 --max_steps 4 --save_strategy no
         --learning_rate 1e-6 --lr_scheduler_type constant --gradient_checkpointing false --disable_tqdm true
         --torch_dtype bfloat16 --use_cpu true""".split()
     script, training, model = parse([*words, *more])

@@ -26,7 +26,7 @@ def run(world, repository, tmp_path_factory):
         --nproc_per_node=2 --nnodes 1 --node_rank 0 --master-addr localhost --master-port {free_port()}
         train_model.py --deepspeed local_scripts/zero3_offload.json
         --model_name_or_path {world.models["Qwen2.5-VL"]}/ --data_path {world.train_data}/
-        --dataset_name LLaVA-CoT-100k --max_prompt_length 8192 --max_completion_length 48
+        --dataset_name LLaVA-CoT-100k --max_prompt_length 8192 --max_completion_length 64
         --per_device_train_batch_size 1 --gradient_accumulation_steps 1 --num_groups 2 --num_generations 4
         --logging_steps 1 --torch_dtype float32 --gradient_checkpointing true --attn_implementation sdpa
         --max_pixels 2359296 --save_total_limit 16 --num_train_epochs 2 --eval_strategy no
