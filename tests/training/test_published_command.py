@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from hint_grpo.training import rollout_log
+
 pytestmark = pytest.mark.slow
 
 
@@ -48,7 +50,8 @@ def test_trains_and_leaves_what_it_promises(run, world):
     assert [record["step"] for record in records] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert len({record["id"] for record in records}) == 8  # every rank its own prompts
     assert all(len(rewards) == 4 for record in records for rewards in record["rewards"].values())
-    assert len(list((out / "completions").glob("*.parquet"))) == 4
+    completions = list(rollout_log.read(out / "rollouts"))
+    assert [row["step"] for row in completions if row["trained"]] == [step for step in (1, 2, 3, 4) for _ in range(8)]
     logged = [row for row in json.loads((out / "trainer_state.json").read_text())["log_history"] if "loss" in row]
     assert len(logged) == 4
     for name in (

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from test_published_command import free_port
 
+from hint_grpo.training import rollout_log
+
 pytestmark = pytest.mark.slow
 
 
@@ -63,7 +65,6 @@ def released_steps_of(reasoning: str) -> list[str]:
 
 
 def test_levels_hints_and_rewards_follow_the_released_rules(run, data, tmp_path):
-    import pandas
 
     from hint_grpo.data.dataset import load_training_data
     from hint_grpo.data.llava_cot import reasoning_and_conclusion
@@ -86,16 +87,12 @@ def test_levels_hints_and_rewards_follow_the_released_rules(run, data, tmp_path)
         assert record["hint_steps"] == int(record["num_steps"] * (record["level"] / 2))
         # level 1 is sampled exactly where level 0 gave nothing
         assert ("1" in record["rewards"]) == (sum(record["rewards"]["0"]) == 0)
-    tables = [pandas.read_parquet(path) for path in sorted((out / "completions").glob("*.parquet"))]
-    rows = [row for table in tables for row in table.to_dict("records")]
+    rows = [row for row in rollout_log.read(out / "rollouts") if row["trained"]]
     assert len(rows) == 4 * len(records)  # in the ledger's order, a group after the other
     for place, row in enumerate(rows):
         record = records[place // 4]
+        assert (row["id"], row["level"], row["place"]) == (record["id"], record["level"], place % 4)
         assert row["hint"] == " ".join(steps[record["id"]][: record["hint_steps"]])
-        assert row["accuracy"] == score(text_of(row["completion"]), solutions[record["id"]], "released")
+        assert row["accuracy"] == score(row["completion"], solutions[record["id"]], "released")
         assert row["accuracy"] == record["accuracy"][str(record["level"])][place % 4]
-        assert row["format"] == 0.0  # no completion writes a second <think>
-
-
-def text_of(completion) -> str:
-    return completion if isinstance(completion, str) else completion[0]["content"]
+        assert row["rewards"]["format"] == 0.0  # no completion writes a second <think>
