@@ -10,16 +10,26 @@ same experiments with more seeds.
 
 import argparse
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from eval.evidence.jobs import Study, run_all
-from eval.evidence.protocol import HINTS, LABELS, PLAIN, Base, Evaluation, Experiment, Run, measurements_of
+from eval.evidence.protocol import (
+    EMPTY_CUE,
+    FAMILY,
+    HINTS,
+    LABELS,
+    PLAIN,
+    Base,
+    Evaluation,
+    Experiment,
+    Run,
+    measurements_of,
+)
 from eval.evidence.report import table
 from eval.evidence.results import Results
-from eval.runs import ROOT, run
+from eval.runs import ROOT
 from hint_grpo.evaluation.results import wilson_interval
 from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.training import ledger
@@ -33,7 +43,7 @@ SCALES = (0.0, 0.8)
 FAILS = tuple(Run(SHIPPED, "long", method, seed) for seed in SEEDS for method in (HINTS, PLAIN))
 SUCCEEDS = tuple(Run(SHIPPED, "short", method, SEEDS[0]) for method in (HINTS, PLAIN))
 """The boundary case."""
-MISLED = Evaluation(SHIPPED, "empty cue")
+MISLED = Evaluation(SHIPPED, EMPTY_CUE)
 
 # Printed at the end. All paths are in {out}.
 CLOSING = """
@@ -82,9 +92,9 @@ def training_rows(results: Results, runs: Sequence[Run]) -> list[list[str]]:
     tasks = runs[0].tasks
     rows = [[f"{tasks} chains", "before training", "", "", *model_cells(results, SHIPPED, tasks)]]
     for one in sorted(runs, key=lambda one: one.method != HINTS):
-        records = results.ledger(one)
-        use = share(sum(record["valid"] for record in records), len(records))
-        rows.append(["", LABELS[one.method], str(one.seed), use, *model_cells(results, one, tasks)])
+        use = results.use(one)
+        used = share(round(use.valid * use.num_prompts), use.num_prompts)
+        rows.append(["", LABELS[one.method], str(one.seed), used, *model_cells(results, one, tasks)])
     return rows
 
 
@@ -108,7 +118,7 @@ def tables(results: Results) -> str:
 
 
 def write_results(results: Results) -> None:
-    """Draws data utilisation over the steps of the first seed's two runs, prints and saves the tables, writes report pages."""
+    """Draws data utilisation over the steps of the first seed's two runs, prints and saves the tables."""
     from hint_grpo.training.plots import plot_utilization  # imports matplotlib
 
     study = results.study
@@ -117,8 +127,6 @@ def write_results(results: Results) -> None:
     text = tables(results)
     print(f"\n{text}")
     (study.root / "tables.md").write_text(text + "\n", encoding="utf-8")
-    for folder in (study.run(FAILS[0]), study.evaluation(MISLED)):
-        run([sys.executable, "-m", "hint_grpo.report", str(folder)], study.log(f"report-{folder.name}"))
 
 
 def closing(results: Results, seconds: float) -> str:
@@ -151,7 +159,7 @@ def write_base(study: Study) -> None:
     """The shipped weights as the base model of all runs."""
     from hint_grpo.toy import models  # imports torch
 
-    models.write_folder(models.warmed_up_model("Qwen2.5-VL"), "Qwen2.5-VL", study.base(SHIPPED))
+    models.write_folder(models.warmed_up_model(FAMILY), FAMILY, study.base(SHIPPED))
 
 
 def main() -> int:

@@ -6,11 +6,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from eval.evidence import protocol
-from eval.evidence.protocol import HINTS, LABELS, PLAIN, Experiment
+from eval.evidence.protocol import CUES, HINTS, LABELS, PLAIN, Experiment
 from eval.evidence.report import MEASURES, base_rates, model_label
 from eval.evidence.results import Results, paired
 from eval.evidence.statistics import interval
+from hint_grpo.toy.tasks import VALIDITY
 from hint_grpo.training.plots import save_figure, write_csv
 
 COLOURS = {HINTS: "#1f6fb4", PLAIN: "#b4531f"}
@@ -47,10 +47,8 @@ def draw_two_methods(results: Results, one: Experiment, sets: Sequence[str], ste
         axis.set_xticks([0, 1], ["plain\nGRPO", "Hint-\nGRPO"])
         axis.set_xlim(-0.4, 1.4)
         axis.set_title(label.replace(", ", ",\n"), fontsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylim(-0.03, 1.03)
-    write_csv(stem.with_suffix(".csv"), rows)
-    save_figure(figure, stem)
+    save(figure, rows, stem)
 
 
 def draw_base_rates(results: Results, one: Experiment, stem: Path) -> None:
@@ -77,18 +75,16 @@ def draw_base_rates(results: Results, one: Experiment, stem: Path) -> None:
         axis.set_ylim(-0.03, 1.03)
         axis.set_title(MEASURES[measure], fontsize=9)
         axis.set_xlabel(f"right before training, sampled ({SMALLEST_RATE:g}: none)", fontsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("right after training", fontsize=8)
     axes[1].legend(frameon=False, fontsize=8, loc="lower right")
-    write_csv(stem.with_suffix(".csv"), rows)
-    save_figure(figure, stem)
+    save(figure, rows, stem)
 
 
 def draw_scales(results: Results, one: Experiment, stem: Path) -> None:
     """Accuracy over the calibration scale, one panel per validity of the cue."""
-    figure, axes = plt.subplots(1, len(protocol.CUES), figsize=(3.4 * len(protocol.CUES), 3.2), sharey=True)
+    figure, axes = plt.subplots(1, len(CUES), figsize=(3.4 * len(CUES), 3.2), sharey=True)
     rows = []
-    for axis, cue in zip(axes, protocol.CUES, strict=True):
+    for axis, cue in zip(axes, CUES, strict=True):
         for evaluation in one.evaluations:
             if evaluation.cue == cue:
                 values = [results.accuracy(evaluation, scale) for scale in results.study.scales]
@@ -100,11 +96,17 @@ def draw_scales(results: Results, one: Experiment, stem: Path) -> None:
                     {"model": label, "cue": cue, "scale": scale, "accuracy": share, "low": ends[0], "high": ends[1]}
                     for scale, (share, ends) in zip(results.study.scales, values, strict=True)
                 ]
-        axis.set_title(f"{cue} (agrees with {100 * protocol.VALIDITY[cue]:.0f} % of the discs)", fontsize=9)
+        axis.set_title(f"{cue} (agrees with {100 * VALIDITY[cue]:.0f} % of the discs)", fontsize=9)
         axis.set_xlabel("calibration scale", fontsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("accuracy", fontsize=8)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2)
+    save(figure, rows, stem)
+
+
+def save(figure: Any, rows: Sequence[Mapping[str, Any]], stem: Path) -> None:
+    """Saves the figure, without the frames' upper and right lines, and its numbers."""
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
     write_csv(stem.with_suffix(".csv"), rows)
     save_figure(figure, stem)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.evidence import protocol
-from eval.evidence.protocol import Base, Evaluation, Experiment, Measurement, Run
+from eval.evidence.protocol import Base, Evaluation, Experiment, Measurement, Run, in_file_name
 from eval.runs import ROOT, each_on_a_slot, evaluation_command, flag_words, run, small_slots, training_command
 from hint_grpo.evaluation.pool import WorkerSlot
 from hint_grpo.machine.errors import UserError
@@ -43,18 +43,19 @@ class Study:
 
     def data(self, tasks: str) -> Path:
         """Training data."""
-        return self.root / "data" / f"train-{tasks.replace(' ', '_')}"
+        return self.root / "data" / f"train-{in_file_name(tasks)}"
 
     def questions(self, cue: str) -> Path:
-        return self.root / "data" / f"test-{cue.replace(' ', '_')}"
+        return self.root / "data" / f"test-{in_file_name(cue)}"
 
     def run(self, run: Run) -> Path:
         return self.root / "runs" / run.name
 
+    def model(self, model: Base | Run) -> Path:
+        return self.base(model) if isinstance(model, Base) else self.run(model)
+
     def weights(self, measurement: Measurement) -> Path:
-        if isinstance(measurement.model, Base):
-            return self.base(measurement.model)
-        folder = self.run(measurement.model)
+        folder = self.model(measurement.model)
         return folder / f"checkpoint-{protocol.HALFWAY}" if measurement.halfway else folder
 
     def measurement(self, measurement: Measurement) -> Path:
@@ -96,11 +97,9 @@ def base_jobs(study: Study, bases: Sequence[Base]) -> list[Job]:
             "glances": [f"{base.glance:g}" for base in wanted],
             "output_dir": study.root / "bases" / str(seed),
         }
-        missing = [
-            study.base(base) / "config.json" for base in wanted if not (study.base(base) / "config.json").is_file()
-        ]
+        files = [study.base(base) / "config.json" for base in wanted]
         command = [sys.executable, "-m", "hint_grpo.toy.warmup", *flag_words(words)]
-        jobs.append(Job(f"warmup-{seed}", command, (missing or [study.base(wanted[-1]) / "config.json"])[-1]))
+        jobs.append(Job(f"warmup-{seed}", command, next((file for file in files if not file.is_file()), files[-1])))
     return jobs
 
 
@@ -133,10 +132,9 @@ def measuring_job(study: Study, measurement: Measurement) -> Job:
 
 
 def evaluation_job(study: Study, evaluation: Evaluation) -> Job:
-    model = evaluation.model
     questions = study.questions(evaluation.cue)
     flags = {
-        "model_path": study.base(model) if isinstance(model, Base) else study.run(model),
+        "model_path": study.model(evaluation.model),
         "data_path": questions,
         "prompt_path": questions / "prompts.jsonl",
         "scale": list(study.scales),
@@ -154,8 +152,8 @@ def evaluation_job(study: Study, evaluation: Evaluation) -> Job:
 
 def write_data(study: Study, wanted: Experiment) -> None:
     """The training data of every set, and the questions of the evaluations. The same name and stream give the same bytes."""
-    from hint_grpo.toy.tasks import TASK_SETS  # imports Pillow and, through its package, torch: not for --help
-    from hint_grpo.toy.world import write_own_data
+    from hint_grpo.toy.tasks import TASK_SETS
+    from hint_grpo.toy.world import write_own_data  # imports torch: not for --help
 
     for tasks in dict.fromkeys(one.tasks for one in wanted.runs):
         if not (study.data(tasks) / "train.jsonl").is_file():

@@ -6,9 +6,11 @@ Everything is a value here; `jobs` turns it into commands. Runs are named by the
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
-FAMILY = "Qwen2.5-VL"
+from hint_grpo.toy.tasks import VALIDITY
+
+FAMILY: Literal["Qwen2.5-VL"] = "Qwen2.5-VL"
 
 # Training: 40 steps of 4 prompts x 4 completions, the paper's KL coefficient, a learning rate for a model of this size.
 NUM_TRAIN_TASKS = 400
@@ -47,6 +49,10 @@ GLANCE = 0.8
 GLANCES = (0.8, 0.68, 0.54, 0.39, 0.23, 0.14)
 """Base models right in about 0, 0.1, 1, 5, 20 and 40 % of the completions."""
 
+# Questions with a cue, by how often it holds.
+CUES = tuple(VALIDITY)
+EMPTY_CUE = CUES[-1]
+
 # Measurements of a model (hint_grpo.toy.measure): prompts of each set; four samples of each where sampled.
 NUM_MEASURED = 200
 IN_BOTH_PROMPTS = ("level_0", "greedy_training", "greedy_evaluation")
@@ -55,20 +61,16 @@ MEASURED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "long": (("long",), IN_BOTH_PROMPTS),
     "short": (("short",), IN_BOTH_PROMPTS),
     "chains": (("short", "long"), IN_BOTH_PROMPTS),
-    "cue": (("cue", "empty cue"), WITH_AND_WITHOUT_PICTURE),
+    "cue": (("cue", EMPTY_CUE), WITH_AND_WITHOUT_PICTURE),
     "no cue": (("no cue",), WITH_AND_WITHOUT_PICTURE),
 }
 """By the tasks that a run is trained on: the sets that its model is measured on, and the measures."""
 
 # Evaluations by test_model.py.
 SCALES = (0.0, 0.4, 0.8, 1.2, 1.6, 2.4, 4.0)
-# Sets of questions, by how often their cue is the colour of a disc; the warm-up has the first.
-VALIDITY = {"cue": 0.9, "half-true cue": 0.6, "empty cue": 1 / 3}
-CUES = tuple(VALIDITY)
-EMPTY_CUE = CUES[-1]
 NUM_QUESTIONS = 800  # of every set
 
-NUM_WARMUP_SEEDS, NUM_SEEDS, NUM_ABLATION_SEEDS = 2, 5, 3
+NUM_ABLATION_SEEDS = 3
 EXPERIMENTS = {
     "a": "Hint-GRPO against plain GRPO where the base model fails",
     "b": "the same on a mixture of questions that the base model solves and fails",
@@ -76,6 +78,11 @@ EXPERIMENTS = {
     "d": "the paper's ablations",
     "e": "text bias",
 }
+
+
+def in_file_name(tasks: str) -> str:
+    """The name of a set of tasks as a part of file names."""
+    return tasks.replace(" ", "_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        return f"{self.base.name}-{self.tasks.replace(' ', '_')}-{self.method}-{self.seed}"
+        return f"{self.base.name}-{in_file_name(self.tasks)}-{self.method}-{self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,7 @@ class Measurement:
 
     @property
     def name(self) -> str:
-        return f"{self.model.name}-on-{self.tasks.replace(' ', '_')}{'-halfway' if self.halfway else ''}"
+        return f"{self.model.name}-on-{in_file_name(self.tasks)}{'-halfway' if self.halfway else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,7 @@ class Evaluation:
 
     @property
     def name(self) -> str:
-        return f"{self.model.name}-on-{self.cue.replace(' ', '_')}"
+        return f"{self.model.name}-on-{in_file_name(self.cue)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +182,15 @@ def _both_methods(bases: Sequence[Base], tasks: str, seeds: Sequence[int]) -> li
 def experiment(letter: str, seeds: Seeds) -> Experiment:
     """The runs, measurements and evaluations of one of EXPERIMENTS."""
     bases = [Base(seed) for seed in seeds.warmup]
-    first = seeds.warmup[0]
     if letter == "a":
         return _with_measurements(_both_methods(bases, "long", seeds.training))
     if letter == "b":
         pairs = zip(cycle(bases), seeds.training, strict=False)  # each seed on one of the base models, in turn
         return _with_measurements(run for base, seed in pairs for run in _both_methods([base], "chains", [seed]))
     if letter == "c":
-        return _with_measurements(_both_methods([Base(first, glance) for glance in GLANCES], "long", seeds.few))
+        return _with_measurements(
+            _both_methods([Base(seeds.warmup[0], glance) for glance in GLANCES], "long", seeds.few)
+        )
     if letter == "d":
         methods = (PLAIN, HINTS, *ABLATIONS)
         return _with_measurements(Run(bases[0], "long", method, seed) for method in methods for seed in seeds.few)
@@ -196,13 +204,3 @@ def experiment(letter: str, seeds: Seeds) -> Experiment:
     evaluated = [run for run in trained.runs if run.tasks == "cue" and run.seed == seeds.training[0]]
     evaluations += [Evaluation(run, EMPTY_CUE) for run in evaluated]
     return Experiment(trained.runs, (*trained.measurements, *halfway), tuple(evaluations))
-
-
-def combined(experiments: Iterable[Experiment]) -> Experiment:
-    """Everything that several experiments need, once."""
-    chosen = list(experiments)
-    return Experiment(
-        tuple(dict.fromkeys(run for one in chosen for run in one.runs)),
-        tuple(dict.fromkeys(m for one in chosen for m in one.measurements)),
-        tuple(dict.fromkeys(e for one in chosen for e in one.evaluations)),
-    )

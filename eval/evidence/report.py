@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from eval.evidence import protocol
-from eval.evidence.protocol import EXPERIMENTS, HINTS, LABELS, PLAIN, Base, Evaluation, Experiment, Run
+from eval.evidence.protocol import EXPERIMENTS, HINTS, LABELS, PLAIN, Base, Experiment, Run
 from eval.evidence.results import Metric, Paired, Results, every_number, of_method, paired
 from eval.evidence.statistics import interval
 
@@ -69,6 +69,11 @@ def decided(pair: Paired) -> str:
     return "yes" if pair.difference.low > 0 else "no" if pair.difference.high < 0 else "not decided"
 
 
+def verdict(statement: str, pair: Paired, more: str = "") -> Verdict:
+    """Whether the first method is ahead, with both means; `more`: what else is said about them."""
+    return Verdict(statement, decided(pair), f"{mean(pair.first):.2f} against {mean(pair.second):.2f}{more}")
+
+
 def by_seed(values: Iterable[float]) -> str:
     return " ".join(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in values)
 
@@ -121,47 +126,30 @@ def two_methods(results: Results, one: Experiment, sets: Sequence[str]) -> list[
     return [*base_lines(results, one, sets), "", *table(HEADER, rows)]
 
 
+USES_MORE = "hints raise data utilisation (plain GRPO: 40 to 50 %)"
+ENDS_HIGHER = "Hint-GRPO ends higher than GRPO (45.62 against 38.46 %)"
+
+
 def section_a(results: Results, one: Experiment) -> tuple[list[str], list[Verdict]]:
-    use = paired(one.runs, results.utilization, HINTS, PLAIN)
-    verdicts = [
-        Verdict(
-            "hints raise data utilisation (plain GRPO: 40 to 50 %)",
-            decided(use),
-            f"{interval(use.first).mean:.2f} against {interval(use.second).mean:.2f}, where the base model fails",
-        )
-    ]
+    where = ", where the base model fails"
+    verdicts = [verdict(USES_MORE, paired(one.runs, results.utilization, HINTS, PLAIN), where)]
     for measure, label in MEASURES.items():
         pair = paired(one.runs, results.after("long", measure), HINTS, PLAIN)
-        verdicts.append(
-            Verdict(
-                f"Hint-GRPO ends higher than GRPO (45.62 against 38.46 %): {label}, where the base model fails",
-                decided(pair),
-                f"{interval(pair.first).mean:.2f} against {interval(pair.second).mean:.2f}, p = {pair.p:.2g}",
-            )
-        )
+        verdicts.append(verdict(f"{ENDS_HIGHER}: {label}{where}", pair, f", p = {pair.p:.2g}"))
     return two_methods(results, one, ("long",)), verdicts
 
 
 def section_b(results: Results, one: Experiment) -> tuple[list[str], list[Verdict]]:
-    verdicts = []
-    use = paired(one.runs, results.utilization, HINTS, PLAIN)
-    verdicts.append(
-        Verdict(
-            "hints raise data utilisation (plain GRPO: 40 to 50 %): mixture",
-            decided(use),
-            f"{interval(use.first).mean:.2f} against {interval(use.second).mean:.2f}",
-        )
-    )
-    claim = "Hint-GRPO ends higher than GRPO (45.62 against 38.46 %): mixture"
-    measured = {f"{claim}, {name} chains, sampled": results.after(name, "level_0") for name in ("short", "long")} | {
-        "hints speed up learning: mixture, long chains, right without a hint over all steps": results.level_0_in_training(
-            "long"
-        )
+    verdicts = [verdict(f"{USES_MORE}: mixture", paired(one.runs, results.utilization, HINTS, PLAIN))]
+    faster = "hints speed up learning: mixture, long chains, right without a hint over all steps"
+    metrics = {
+        f"{ENDS_HIGHER}: mixture, short chains, sampled": results.after("short", "level_0"),
+        f"{ENDS_HIGHER}: mixture, long chains, sampled": results.after("long", "level_0"),
+        faster: results.level_0_in_training("long"),
     }
-    for statement, metric in measured.items():
+    for statement, metric in metrics.items():
         pair = paired(one.runs, metric, HINTS, PLAIN)
-        means = f"{interval(pair.first).mean:.2f} against {interval(pair.second).mean:.2f}"
-        verdicts.append(Verdict(statement, decided(pair), f"{means}, p = {pair.p:.2g}"))
+        verdicts.append(verdict(statement, pair, f", p = {pair.p:.2g}"))
     return two_methods(results, one, ("short", "long")), verdicts
 
 
@@ -219,10 +207,7 @@ def section_d(results: Results, one: Experiment) -> tuple[list[str], list[Verdic
 
     def against(other: str, statement: str) -> Verdict:
         pair = paired(one.runs, results.after("long", "level_0"), HINTS, other)
-        first, second = interval(pair.first).mean, interval(pair.second).mean
-        return Verdict(
-            statement, decided(pair), f"{first:.2f} against {second:.2f} (sampled), {pair.difference.num} seeds"
-        )
+        return verdict(statement, pair, f" (sampled), {pair.difference.num} seeds")
 
     verdicts = [
         against("query_injection", "answer injection ends higher than query injection (45.62 against 41.64 %)"),
@@ -245,32 +230,27 @@ def model_label(model: Base | Run) -> str:
     return f"base model {model.base.warmup_seed} after {LABELS[model.method]}, seed {model.seed}"
 
 
-def comparison_text(results: Results, evaluation: Evaluation) -> str:
-    """Questions right only at 0.8 and only at 0.0, and McNemar's p."""
-    compared = results.scales_compared(evaluation, COMPARED_SCALE, 0.0)
-    return f"{compared.only_a} : {compared.only_b}, p = {compared.p_value:.2g}"
-
-
 def section_e(results: Results, one: Experiment) -> tuple[list[str], list[Verdict]]:
     rows = []
     verdicts = []
     for evaluation in one.evaluations:
+        label = model_label(evaluation.model)
         shares = [f"{100 * results.accuracy(evaluation, scale)[0]:.1f}" for scale in results.study.scales]
-        rows.append([model_label(evaluation.model), evaluation.cue, *shares, comparison_text(results, evaluation)])
-        if evaluation.cue == "empty cue" and isinstance(evaluation.model, Base):
-            compared = results.scales_compared(evaluation, COMPARED_SCALE, 0.0)
+        compared = results.scales_compared(evaluation, COMPARED_SCALE, 0.0)
+        p = f"p = {compared.p_value:.2g}"
+        # The last cell: questions right only at 0.8, and only at 0.0.
+        rows.append([label, evaluation.cue, *shares, f"{compared.only_a} : {compared.only_b}, {p}"])
+        if evaluation.cue == protocol.EMPTY_CUE and isinstance(evaluation.model, Base):
+            holds = "yes" if compared.only_a > compared.only_b else "no"
             verdicts.append(
                 Verdict(
-                    f"scale 0.8 ends higher than 0.0 (46.68 against 45.62 %): {model_label(evaluation.model)}, empty cue",
-                    ("yes" if compared.only_a > compared.only_b else "no")
-                    if compared.p_value < 0.05
-                    else "not decided",
-                    f"{100 * compared.accuracy_a:.1f} against {100 * compared.accuracy_b:.1f} %, p = {compared.p_value:.2g}",
+                    f"scale 0.8 ends higher than 0.0 (46.68 against 45.62 %): {label}, empty cue",
+                    holds if compared.p_value < 0.05 else "not decided",
+                    f"{100 * compared.accuracy_a:.1f} against {100 * compared.accuracy_b:.1f} %, {p}",
                 )
             )
-    lines = table(
-        ("model", "questions", *(f"scale {scale:g}" for scale in results.study.scales), "0.8 against 0.0"), rows
-    )
+    scales = (f"scale {scale:g}" for scale in results.study.scales)
+    lines = table(("model", "questions", *scales, "0.8 against 0.0"), rows)
     lines += ["", *bias_over_training(results, one)]
     verdicts += bias_verdicts(results, one)
     return lines, verdicts

@@ -13,6 +13,7 @@ from eval.evidence.statistics import Interval, interval, sign_flip_test
 from hint_grpo.evaluation.compare import Comparison, compare, results_of
 from hint_grpo.evaluation.results import read_summary
 from hint_grpo.training import ledger
+from hint_grpo.training.model_card import Utilization, utilization_of
 
 Metric = Callable[[Run], float]
 
@@ -36,12 +37,17 @@ class Results:
 
     def utilization(self, run: Run) -> float:
         """Share of prompts with mixed rewards, over all steps (the paper's S_valid)."""
-        return mean(record["valid"] for record in self.ledger(run))
+        return self.use(run).valid
+
+    def use(self, run: Run) -> Utilization:
+        """What the model card says about a run's prompts."""
+        use = utilization_of(self.ledger(run))
+        assert use is not None  # a finished run has a ledger
+        return use
 
     def tokens_per_step(self, run: Run) -> float:
         """Sampled tokens of all levels."""
-        records = self.ledger(run)
-        return sum(sum(record["sampled_tokens"].values()) for record in records) / max(r["step"] for r in records)
+        return sum(sum(r["sampled_tokens"].values()) for r in self.ledger(run)) / self.use(run).last_step
 
     def level_0_in_training(self, kind: str) -> Metric:
         """As a metric of runs: right completions without a hint over the prompts of one kind, mean over all steps.
@@ -59,9 +65,13 @@ class Results:
 
     def rate(self, model: Base | Run, tasks: str, name: str, measure: str, *, halfway: bool = False) -> float:
         """Share of right completions of a model trained (or to be trained) on `tasks`, on the set `name`."""
-        file = self.study.measurement(Measurement(model, tasks, halfway))
+        return self.rates(Measurement(model, tasks, halfway))[name][measure]["per_sample"]
+
+    def rates(self, measurement: Measurement) -> dict[str, dict[str, dict[str, Any]]]:
+        """All rates of a measurement (`SolveRate` as a dictionary), by set and measure."""
+        file = self.study.measurement(measurement)
         (sets,) = self._once(str(file), lambda: json.loads(file.read_text("utf-8"))).values()
-        return sets[name][measure]["per_sample"]
+        return sets
 
     def after(self, name: str, measure: str) -> Metric:
         """As a metric of runs: their rate after training."""
@@ -92,11 +102,11 @@ class Paired:
     def differences(self) -> list[float]:
         return [a - b for a, b in zip(self.first, self.second, strict=True)]
 
-    @property
+    @cached_property
     def difference(self) -> Interval:
         return interval(self.differences)
 
-    @property
+    @cached_property
     def p(self) -> float:
         return sign_flip_test(self.differences)
 
@@ -122,18 +132,17 @@ def every_number(results: Results, experiment: Experiment) -> dict[str, Any]:
             "tasks": run.tasks,
             "method": run.method,
             "seed": run.seed,
-            "utilization": results.utilization(run),
+            "utilization": results.use(run).valid,
             "tokens_per_step": results.tokens_per_step(run),
-            "never_correct": mean(ledger.never_correct(record) for record in results.ledger(run)),
+            "never_correct": results.use(run).never_correct,
         }
         for run in experiment.runs
     ]
     measurements = []
     for one in experiment.measurements:
-        (sets,) = json.loads(results.study.measurement(one).read_text("utf-8")).values()
         rates = {
             name: {measure: {k: v for k, v in rate.items() if k != "num_right_B"} for measure, rate in measures.items()}
-            for name, measures in sets.items()
+            for name, measures in results.rates(one).items()
         }
         measurements.append({"model": one.model.name, "trained_on": one.tasks, "halfway": one.halfway, "rates": rates})
     evaluations = [

@@ -11,7 +11,6 @@ What is not measured yet is marked in the table; a figure without data is not dr
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from eval.reproduce.cli import Selection
@@ -26,6 +25,7 @@ from eval.reproduce.steps import (
 )
 from hint_grpo.evaluation.results import Summary
 from hint_grpo.training import ledger
+from hint_grpo.training.model_card import utilization_of
 
 HEADER = (
     "row",
@@ -94,7 +94,8 @@ def row_result(row: TableRow, experiment: Experiment) -> RowResult:
 
 def utilization(path: Path) -> float | None:
     """Share of a run's prompts whose group was valid (S_valid); None if there is no hint ledger."""
-    return mean(record["valid"] for record in ledger.read(path)) if path.is_file() else None
+    use = utilization_of(ledger.read(path)) if path.is_file() else None
+    return use.valid if use else None
 
 
 def table_text(results: Sequence[RowResult]) -> str:

@@ -132,9 +132,7 @@ class SolveRate:
 
     per_sample: float  # correct completions
     any_of_group: float  # prompts with at least one correct completion
-    answered: (
-        float  # completions that contain an answer, correct or not; one that is cut at max_new_tokens contains none
-    )
+    answered: float  # completions that contain an answer, correct or not; one cut at max_new_tokens contains none
     num_right_B: tuple[int, ...] = field(repr=False, compare=False, default=())  # correct completions of every prompt
 
 
@@ -152,34 +150,29 @@ def solve_rate(completions_BG: Sequence[Sequence[str]], tasks: Sequence[Task]) -
     )
 
 
-# What can be measured, by name: (the prompts, number of samples; None: greedy decoding). Greedy decoding is without the
-# generation config's repetition penalty, which test_model.py applies.
+# What can be measured, by name: (the prompts, how they are decoded). Greedy decoding is without the generation config's
+# repetition penalty, which test_model.py applies.
+GREEDY: dict[str, Any] = {}
 NUM_SAMPLES = 4
-MEASURES: dict[str, tuple[Callable[[Sequence[Task]], list[GenerationRequest]], int | None]] = {
-    "level_0": (partial(training_requests, level=0, num_levels=3), NUM_SAMPLES),
-    "level_1": (partial(training_requests, level=1, num_levels=3), NUM_SAMPLES),
-    "level_2": (partial(training_requests, level=2, num_levels=3), NUM_SAMPLES),
-    "greedy_training": (partial(training_requests, level=0, num_levels=3), None),
-    "greedy_evaluation": (partial(evaluation_requests, with_image=True), None),
-    "greedy_no_picture": (partial(evaluation_requests, with_image=False), None),
-    "sampled_evaluation": (partial(evaluation_requests, with_image=True), NUM_SAMPLES),
-    "sampled_no_picture": (partial(evaluation_requests, with_image=False), NUM_SAMPLES),
+SAMPLED: dict[str, Any] = {"num_samples": NUM_SAMPLES, "temperature": TRAINING_TEMPERATURE}
+MEASURES: dict[str, tuple[Callable[[Sequence[Task]], list[GenerationRequest]], dict[str, Any]]] = {
+    **{f"level_{level}": (partial(training_requests, level=level, num_levels=3), SAMPLED) for level in range(3)},
+    "greedy_training": (partial(training_requests, level=0, num_levels=3), GREEDY),
+    "greedy_evaluation": (partial(evaluation_requests, with_image=True), GREEDY),
+    "greedy_no_picture": (partial(evaluation_requests, with_image=False), GREEDY),
+    "sampled_evaluation": (partial(evaluation_requests, with_image=True), SAMPLED),
+    "sampled_no_picture": (partial(evaluation_requests, with_image=False), SAMPLED),
 }
 
 
 def measure(model: PreTrainedModel, processor: Any, tasks: Sequence[Task], name: str, *, seed: int = 0) -> SolveRate:
     """One of MEASURES; samples are drawn at the training temperature, the same ones for the same seed."""
-    make_requests, num_samples = MEASURES[name]
+    make_requests, decoding = MEASURES[name]
     requests = make_requests(tasks)
     torch.manual_seed(seed)
     completions: list[list[str]] = []
     for start in range(0, len(requests), BATCH_SIZE):
-        part = requests[start : start + BATCH_SIZE]
-        if num_samples is None:
-            completions += complete(model, processor, part)
-        else:
-            temperature = TRAINING_TEMPERATURE
-            completions += complete(model, processor, part, num_samples=num_samples, temperature=temperature)
+        completions += complete(model, processor, requests[start : start + BATCH_SIZE], **decoding)
     return solve_rate(completions, tasks)
 
 

@@ -178,15 +178,15 @@ def mixture(*makers: TaskMaker) -> TaskMaker:
     return lambda rng: rng.choice(makers)(rng)
 
 
-WARMUP_VALIDITY = 0.9
+# Sets of cue tasks, by how often the cue is the colour of a disc; the models are warmed up on the first.
+VALIDITY = {"cue": 0.9, "half-true cue": 0.6, "empty cue": UNINFORMATIVE}
+WARMUP_VALIDITY = VALIDITY["cue"]
 long_tasks, short_tasks = partial(_random_chain, LONG), partial(_random_chain, SHORT)
 TASK_SETS: dict[str, TaskMaker] = {
     "long": long_tasks,
     "short": short_tasks,
     "chains": mixture(short_tasks, long_tasks),
-    "cue": cue_tasks(WARMUP_VALIDITY),
-    "half-true cue": cue_tasks(0.6),
-    "empty cue": cue_tasks(UNINFORMATIVE),
+    **{name: cue_tasks(validity) for name, validity in VALIDITY.items()},
     "no cue": partial(_random_cued, UNINFORMATIVE, False),
     # What the models are warmed up on. The cue has the largest share, because combining it with a picture is learnt slowly.
     "lessons": mixture(short_tasks, long_tasks, *[cue_tasks(WARMUP_VALIDITY)] * 3),

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from eval.runs import flag_words
 from hint_grpo.machine.processes import free_port
 
 
@@ -145,6 +146,6 @@ def flags(world):
             "log_completions": "false",
             "disable_tqdm": "true",
         }
-        return [part for name, value in (settings | more).items() for part in (f"--{name}", str(value))]
+        return flag_words(settings | more)
 
     return flags

@@ -9,6 +9,7 @@ import time
 import pytest
 from test_report import data_of, page_of, table_of
 
+from eval.runs import flag_words
 from hint_grpo.machine import report_process
 from hint_grpo.machine.hardware import describe_machine
 from hint_grpo.machine.report_process import ReportProcess, write_report
@@ -32,8 +33,7 @@ def train(world, repository, tmp_path):
             "save_strategy": "no",
             "bf16": "false",
         } | changes
-        command = [sys.executable, repository / "train_model.py"]
-        command += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        command = [sys.executable, repository / "train_model.py", *flag_words(flags)]
         return folder, subprocess.run(command, capture_output=True, text=True)
 
     return start

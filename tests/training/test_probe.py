@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from eval.runs import flag_words
 from hint_grpo.evaluation.results import wilson_interval
 from hint_grpo.hints import num_hint_steps
 from hint_grpo.machine.errors import UserError
@@ -101,7 +102,7 @@ def test_probe_of_the_toy_model(world, tmp_path, capsys):
         "use_vllm": "false",
         "use_cpu": "true",
     }
-    assert probe.main([part for name, value in flags.items() for part in (f"--{name}", str(value))]) == 0
+    assert probe.main(flag_words(flags)) == 0
     values = json.loads((tmp_path / probe.FILE_NAME).read_text())
     assert len(values["prompts"]) == len({prompt["id"] for prompt in values["prompts"]}) == 6
     for sampled in values["prompts"]:
