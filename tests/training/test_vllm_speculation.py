@@ -43,7 +43,7 @@ def contents(rollouts):
 
 def test_speculative_samples_the_groups_of_lazy(trainer, samples):
     chosen, discarded = set(), 0
-    for step in range(4):
+    for step in range(3):
         trainer.state.global_step = step
         rows = samples[step : step + 6]
         lazy, lazy_batch = sampled(trainer, rows, "lazy")
