@@ -1,4 +1,4 @@
-"""What hint levels add to a training step: lazy and eager escalation and the original's schedule, over plain GRPO.
+"""What hint levels add to a training step: lazy, eager and speculative escalation and the original's schedule, over plain GRPO.
 
     python benchmarks/escalation.py [--steps 6]
 
@@ -42,8 +42,10 @@ from hint_grpo.rollout import vllm_colocate
 from hint_grpo.toy.world import build_world
 from hint_grpo.training.config import HintGRPOConfig
 
-PLAIN, LAZY, EAGER, ORIGINAL = "num_groups 1", "num_groups 3, lazy", "num_groups 3, eager", "original's schedule"
-VARIANTS = (PLAIN, LAZY, EAGER, ORIGINAL)
+PLAIN, LAZY, EAGER = "num_groups 1", "num_groups 3, lazy", "num_groups 3, eager"
+SPECULATIVE, ORIGINAL = "num_groups 3, speculative", "original's schedule"
+SCHEDULES = {PLAIN: "lazy", LAZY: "lazy", EAGER: "eager", SPECULATIVE: "speculative", ORIGINAL: "eager"}
+VARIANTS = tuple(SCHEDULES)
 MEDIAN_TOKENS, SIGMA, MAX_TOKENS = 48, 0.6, 192  # of a completion's length without a hint
 
 
@@ -89,7 +91,7 @@ class AlternateVariants(TrainerCallback):
         self.variant = VARIANTS[state.global_step % len(VARIANTS)]
         policy = HintPolicy("none", 1) if self.variant == PLAIN else HintPolicy("adaptive", 3)
         self.trainer.turn_builder = replace(self.trainer.turn_builder, policy=policy)
-        self.trainer.args.escalation = "lazy" if self.variant in (PLAIN, LAZY) else "eager"
+        self.trainer.args.schedule = SCHEDULES[self.variant]
         self.trainer.scores_all_levels = self.variant == ORIGINAL
         self.trainer.backend.round_number = state.global_step // len(VARIANTS)
         self.trainer.stages.take()
@@ -101,9 +103,9 @@ class AlternateVariants(TrainerCallback):
             return
         self.seconds[self.variant].append(seconds)
         self.generating[self.variant].append(self.trainer.stages.take()["generate"])
-        self.tokens[self.variant].append(
-            sum(len(c.token_ids) for r in self.trainer.batch.rollouts for g in r.groups.values() for c in g.completions)
-        )
+        rollouts = self.trainer.batch.rollouts
+        kept = sum(len(c.token_ids) for r in rollouts for g in r.groups.values() for c in g.completions)
+        self.tokens[self.variant].append(kept + sum(d.num_tokens for r in rollouts for d in r.discarded.values()))
 
 
 def measure(

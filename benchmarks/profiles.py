@@ -21,11 +21,20 @@ NEEDED_LEVELS = (0, 0, 1, 2)  # the lowest level at which a prompt succeeds, by 
 class FixedProfileScorer(GroupScorer):
     """Counts a group's first completion as correct from the prompt's needed level on, and no other completion."""
 
-    def __call__(self, row: dict[str, Any], turn: Turn, completions: list[Sampled]) -> Group:
-        group = super().__call__(row, turn, completions)
-        succeeds = turn.hint.level >= NEEDED_LEVELS[turn.index % len(NEEDED_LEVELS)]
-        accuracy_G = [float(succeeds and place == 0) for place in range(len(completions))]
+    def __call__(
+        self, row: dict[str, Any], turn: Turn, completions: list[Sampled], accuracy_G: list[float] | None = None
+    ) -> Group:
+        group = super().__call__(row, turn, completions, accuracy_G)
+        accuracy_G = [_accuracy(turn, place) for place in range(len(completions))]
         return replace(group, accuracy_G=accuracy_G, rewards_GF=[[value] for value in accuracy_G])
+
+    def accuracy_of(self, row: dict[str, Any], turn: Turn, place: int, completion: Sampled) -> float:
+        super().accuracy_of(row, turn, place, completion)  # for its time
+        return _accuracy(turn, place)
+
+
+def _accuracy(turn: Turn, place: int) -> float:
+    return float(place == 0 and turn.hint.level >= NEEDED_LEVELS[turn.index % len(NEEDED_LEVELS)])
 
 
 class ProfiledTrainer(HintGRPOTrainer):

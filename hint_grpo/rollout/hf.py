@@ -2,7 +2,7 @@
 
 import hint_grpo.machine.stack  # noqa: F401
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,14 +11,14 @@ from transformers import GenerationConfig
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import pad
 
-from hint_grpo.rollout.escalation import OnGroup, Sampled, Turn
+from hint_grpo.rollout.escalation import Escalation, Sampled, Turn
 
 
 class TransformersBackend:
     """Samples in rounds: all turns submitted so far form one left-padded batch, G rows each.
 
-    Differs from vLLM in two ways: a prompt moves up a level only when its round has ended, and there are no separate
-    log-probabilities (the sampler is the policy itself).
+    Differs from vLLM in three ways: a prompt moves up a level only when its round has ended, nothing can be stopped before its
+    end, and there are no separate log-probabilities (the sampler is the policy itself).
     """
 
     def __init__(self, trainer: Any, suppressed_ids: list[int]) -> None:
@@ -57,12 +57,18 @@ class TransformersBackend:
             yield
         del self.model
 
-    def run(self, turns: Sequence[Turn], num_generations: int, on_group: OnGroup) -> None:
-        waiting = list(turns)
+    def run(self, escalation: Escalation) -> None:
+        waiting = escalation.first()
         while waiting:
             batch, waiting = waiting, []
-            for turn, completions in zip(batch, self._sample(batch, num_generations), strict=True):
-                waiting.extend(on_group(turn, completions))
+            for turn, completions in zip(batch, self._sample(batch, escalation.num_generations), strict=True):
+                for place, completion in enumerate(completions):
+                    jobs = list(escalation.finished(turn, place, completion))
+                    while jobs:
+                        job = jobs.pop(0)
+                        orders = job.conclude(job.run())
+                        jobs += orders.jobs
+                        waiting.extend(orders.sample)
 
     def _sample(self, turns: list[Turn], num_generations: int) -> list[list[Sampled]]:
         inputs = self._inputs(turns, num_generations)

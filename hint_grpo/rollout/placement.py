@@ -1,14 +1,17 @@
-"""Who samples the rollouts, and on which GPUs: decided once, before anything heavy is loaded (`--vllm_mode`)."""
+"""Who samples the rollouts, on which GPUs and in which order: decided once, before anything heavy is loaded (`--vllm_mode`,
+`--escalation`)."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.hardware import gpu_names, num_local_processes
 
 Kind = Literal["transformers", "colocate", "own server", "given server"]
+Schedule = Literal["lazy", "eager", "speculative"]
+"""Which hint level is sampled when (escalation.py)."""
 MODES = ("auto", "colocate", "server")
 MIG_NOTE = "a slice of a GPU (MIG) is visible: training and vLLM are untested there, and NCCL cannot connect two slices of a GPU"
 
@@ -95,3 +98,20 @@ def place(
             "or start a server that all nodes reach and give --vllm_server_base_url (docs/running.md)",
         )
     return Placement("colocate", sleep=bool(gpus) if sleep is None else sleep, notes=notes)
+
+
+def schedule_of(escalation: str, kind: Kind, *, on_gpu: bool, num_levels: int) -> tuple[Schedule, str]:
+    """What --escalation means for a run, and why.
+
+    A GPU decodes some rows more in about the same time, so sampling all levels at once saves the time of a second and a third
+    longest completion. On a CPU every token costs time.
+    """
+    if escalation != "auto":
+        return cast(Schedule, escalation), "as set by --escalation"
+    if num_levels == 1:
+        return "lazy", "auto: there is one level"
+    if kind == "transformers":
+        return "lazy", "auto: transformers cannot stop single completions"
+    if not on_gpu:
+        return "lazy", "auto: on a CPU every token costs time"
+    return "speculative", "auto: vLLM samples on a GPU, which has room for all levels at once"

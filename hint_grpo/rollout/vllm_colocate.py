@@ -5,16 +5,17 @@ Built on TRL's VLLMGeneration, which iterates over parameters under ZeRO-3, FSDP
 - prompts carry one image placeholder per image: TRL sends them expanded, and vLLM expands them again (trl issue 6294);
 - weights go through vLLM's own reload path: TRL's `load_weights` fails on vLLM's CPU build, whose weights are repacked;
 - the engine has the trainer's dtype, and never samples a vision token;
-- the engine is stepped here, so that a prompt moves up a level as soon as its own group is scored, and groups are scored while
-  others are sampled.
+- the engine is stepped here, so that a prompt moves up a level as soon as its own group is scored, or its higher levels are
+  stopped as soon as a completion is right, and completions are scored while others are sampled.
 """
 
 import hint_grpo.machine.stack
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -22,13 +23,34 @@ import torch
 from accelerate.utils import patch_environment
 from trl.generation.vllm_generation import VLLMGeneration
 from vllm import LLM, SamplingParams
+from vllm.outputs import CompletionOutput
 from vllm.sampling_params import RequestOutputKind
 
 from hint_grpo.machine.processes import free_port
-from hint_grpo.rollout.escalation import OnGroup, Sampled, Turn
-from hint_grpo.rollout.vllm_common import forget_prefixes, repack_tied_head, sampling_settings
+from hint_grpo.rollout.escalation import Escalation, Job, Orders, Sampled, Turn
+from hint_grpo.rollout.vllm_common import SCORERS, forget_prefixes, repack_tied_head, sampling_settings
 
-SCORING_STEPS = 2  # engine steps after which a group's rewards are used; scoring runs in parallel until then
+SCORING_STEPS = 2  # engine steps after which a job's result is used; scoring runs in parallel until then
+WHOLE = 2**31 - 1  # tokens between two outputs of a completion: only the first one and the end
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A turn in the engine: one request for all G completions, whose pieces arrive by place in the group."""
+
+    turn: Turn
+    engine_id: str
+    token_ids: dict[int, list[int]] = field(default_factory=dict)
+    logps: dict[int, list[float]] = field(default_factory=dict)
+
+    def add(self, piece: CompletionOutput) -> Sampled | None:
+        """The completion that the piece belongs to, if it has ended."""
+        pairs = zip(piece.token_ids, piece.logprobs or (), strict=True)
+        token_ids = self.token_ids.setdefault(piece.index, [])
+        logps = self.logps.setdefault(piece.index, [])
+        logps += [logprobs[token].logprob for token, logprobs in pairs]
+        token_ids += piece.token_ids
+        return Sampled(token_ids, logps, piece.finish_reason) if piece.finish_reason else None
 
 
 class ColocatedVLLM(VLLMGeneration):
@@ -61,6 +83,7 @@ class ColocatedVLLM(VLLMGeneration):
                 max_num_seqs=self.max_num_seqs,
                 # A whole prompt with its image is computed in one step.
                 max_num_batched_tokens=max(4096, self.max_model_length or 0),
+                stream_interval=WHOLE,
                 # A seeded request whose prompt is cut in two crashes vLLM on a CPU ("CPU Generator does not use offset").
                 enable_chunked_prefill=hint_grpo.machine.stack.HAS_CUDA,
                 limit_mm_per_prompt={"image": 1, "video": 0},
@@ -136,34 +159,64 @@ class ColocatedVLLM(VLLMGeneration):
         if self.enable_sleep_mode:
             self._sleep()
 
-    def run(self, turns: Sequence[Turn], num_generations: int, on_group: OnGroup) -> None:
+    def run(self, escalation: Escalation) -> None:
         engine = self.llm.llm_engine
-        in_flight: dict[str, Turn] = {}
-        scoring: deque[tuple[int, Future[Sequence[Turn]]]] = deque()
+        in_flight: dict[str, InFlight] = {}
+        scoring: deque[tuple[int, Future[Any], Callable[[Any], Orders]]] = deque()
 
-        def submit(more: Sequence[Turn]) -> None:
-            for turn in more:
-                request_id = f"{turn.index}-{turn.hint.level}"
-                in_flight[request_id] = turn
-                settings = self._settings(turn, num_generations)
-                settings["output_kind"] = RequestOutputKind(settings["output_kind"])
-                engine.add_request(request_id, self._prompt(turn), SamplingParams(**settings))
+        def start(jobs: Sequence[Job]) -> None:
+            for job in jobs:
+                scoring.append((step + SCORING_STEPS, scorers.submit(job.run), job.conclude))
 
-        submit(turns)
-        # One thread scores groups (it waits for the scoring processes) while the engine samples the other prompts.
-        with ThreadPoolExecutor(max_workers=1) as scorer:
+        def submit(turns: Sequence[Turn]) -> None:
+            for turn in turns:
+                settings = self._settings(turn, escalation.num_generations)
+                # A group's completions one by one, or together when all have ended.
+                kind = RequestOutputKind.DELTA if escalation.by_completion else RequestOutputKind.FINAL_ONLY
+                params = SamplingParams(**(settings | {"output_kind": kind}))
+                engine_id = engine.add_request(_request_id(turn), self._prompt(turn), params)
+                in_flight[_request_id(turn)] = InFlight(turn, engine_id)
+
+        def stop(turns: Sequence[Turn]) -> None:
+            for turn in turns:
+                if stopped := in_flight.pop(_request_id(turn), None):
+                    escalation.stopped(turn, self._lengths(stopped, escalation.num_generations))
+                    engine.abort_request([stopped.engine_id], internal=True)
+
+        submit(escalation.first())
+        # Completions are scored in threads (which wait for the scoring processes) while the engine samples the others.
+        with ThreadPoolExecutor(SCORERS if escalation.by_completion else 1) as scorers:
             for step in count():
                 # Results are used after a fixed number of engine steps, not when they are ready: which turns share a batch must
                 # not depend on timing, or a repeated step would differ in the last bit.
                 while scoring and (step >= scoring[0][0] or not in_flight):
-                    submit(scoring.popleft()[1].result())
+                    _, result, conclude = scoring.popleft()
+                    orders = conclude(result.result())
+                    stop(orders.stop)
+                    submit(orders.sample)
+                    start(orders.jobs)
                 if not in_flight:
                     break
                 for output in engine.step():
+                    flight = in_flight.get(output.request_id)
+                    if flight is None:  # stopped
+                        continue
                     if output.finished:
-                        turn = in_flight.pop(output.request_id)
-                        completions = [_sampled(completion) for completion in output.outputs]
-                        scoring.append((step + SCORING_STEPS, scorer.submit(on_group, turn, completions)))
+                        del in_flight[output.request_id]
+                    for piece in output.outputs:
+                        if completion := flight.add(piece):
+                            start(escalation.finished(flight.turn, piece.index, completion))
+        # With asynchronous scheduling a step for completions that have ended meanwhile may still be running.
+        while engine.engine_core.engine_core.batch_queue:
+            engine.step()
+
+    def _lengths(self, flight: InFlight, num_generations: int) -> list[int]:
+        """How many tokens the completions have that have not ended; 0 if vLLM has not begun with one."""
+        states = self.llm.llm_engine.output_processor.request_states
+        # vLLM's names of the G parts of a request; of a request for one completion, its own.
+        names = [f"{place}_{flight.engine_id}" for place in range(num_generations)]
+        running = [states[name] for name in [*names, flight.engine_id] if name in states]
+        return [state.detokenizer.num_output_tokens() for state in running]
 
     def _settings(self, turn: Turn, num_generations: int) -> dict[str, Any]:
         return sampling_settings(self.args, self.suppressed_ids, seed=turn.seed, num_generations=num_generations)
@@ -188,6 +241,5 @@ def threads_kept() -> Iterator[None]:
         torch.set_num_threads(num_threads)
 
 
-def _sampled(completion: Any) -> Sampled:
-    logps = [logprobs[token].logprob for token, logprobs in zip(completion.token_ids, completion.logprobs, strict=True)]
-    return Sampled(list(completion.token_ids), logps, completion.finish_reason)
+def _request_id(turn: Turn) -> str:
+    return f"{turn.index}-{turn.hint.level}"

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+SCORERS = 4  # threads that score single completions; as many as scoring/pool.py keeps idle workers
+
 # ----------------------------------------------------------------------------------------------------
 # Sampling settings: plain values, the fields of vLLM's SamplingParams, usable in the process and over HTTP
 

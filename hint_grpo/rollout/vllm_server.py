@@ -34,7 +34,7 @@ from hint_grpo.rollout.access import (
     server_session,
     token_of_the_environment,
 )
-from hint_grpo.rollout.escalation import OnGroup, Sampled, Turn
+from hint_grpo.rollout.escalation import Escalation, Job, Sampled, Turn
 from hint_grpo.rollout.server_process import ServerProcess, refused, wait_until_up
 from hint_grpo.rollout.vllm_common import forget_prefixes, sampling_settings
 
@@ -158,19 +158,27 @@ class ServedVLLM(VLLMGeneration):
     def ready(self) -> Iterator[None]:
         yield
 
-    def run(self, turns: Sequence[Turn], num_generations: int, on_group: OnGroup) -> None:
+    def run(self, escalation: Escalation) -> None:
         with ThreadPoolExecutor(MAX_REQUESTS) as pool:
             in_flight: dict[Future[list[Sampled]], Turn] = {}
 
             def submit(more: Sequence[Turn]) -> None:
                 for turn in more:
-                    in_flight[pool.submit(self._sample, turn, num_generations)] = turn
+                    in_flight[pool.submit(self._sample, turn, escalation.num_generations)] = turn
 
-            submit(turns)
+            def carry_out(jobs: Sequence[Job]) -> None:  # scored here, while the server samples the others
+                for job in jobs:
+                    orders = job.conclude(job.run())
+                    submit(orders.sample)
+                    carry_out(orders.jobs)
+
+            submit(escalation.first())
             while in_flight:
                 done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-                for future in done:  # scored here, while the server samples the others
-                    submit(on_group(in_flight.pop(future), future.result()))
+                for future in done:
+                    turn = in_flight.pop(future)
+                    for place, completion in enumerate(future.result()):
+                        carry_out(escalation.finished(turn, place, completion))
 
     def _sample(self, turn: Turn, num_generations: int) -> list[Sampled]:
         settings = sampling_settings(self.args, self.suppressed_ids, seed=turn.seed, num_generations=num_generations)

@@ -17,7 +17,8 @@ import torch
 from trl import GRPOConfig
 
 from hint_grpo.hints import HintPolicy
-from hint_grpo.rollout.placement import Placement
+from hint_grpo.machine.hardware import count_gpus
+from hint_grpo.rollout.placement import Placement, Schedule, schedule_of
 from hint_grpo.training.flag_checks import check_script, check_training
 from hint_grpo.training.flag_values import BOOL_ALIASES, check_values
 
@@ -219,9 +220,13 @@ class HintGRPOConfig(GRPOConfig):
             "help": "Hint steps at level i: floor(L*i/M), or the released code's int(L*(i/M)). Equal up to M = 9."
         },
     )
-    escalation: Literal["lazy", "eager"] = field(
-        default="lazy",
-        metadata={"help": "lazy: sample a level only if the one below failed; eager: sample all levels in one call."},
+    escalation: Literal["auto", "lazy", "eager", "speculative"] = field(
+        default="auto",
+        metadata={
+            "help": "lazy: sample a level only if the one below failed; eager: sample all levels; speculative: begin with all "
+            "levels, and stop those above one that has a correct completion (needs vLLM); auto: speculative where vLLM samples "
+            "on a GPU, else lazy. All train on the same level."
+        },
     )
     max_prompt_length: int = field(
         default=8192,
@@ -273,6 +278,9 @@ class HintGRPOConfig(GRPOConfig):
     # Set by __post_init__: the given --per_device_train_batch_size, and where the rollouts are sampled.
     prompts_per_device: int = field(init=False, default=0)
     placement: Placement = field(init=False, default=Placement("transformers"))
+    # What --escalation means for this run, and why.
+    schedule: Schedule = field(init=False, default="lazy")
+    schedule_reason: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         for name, alias in BOOL_ALIASES.items():
@@ -295,11 +303,15 @@ class HintGRPOConfig(GRPOConfig):
         check_values(values)
         self.placement = check_training(values)
         self.vllm_enable_sleep_mode = self.placement.sleep
+        on_gpu = not self.use_cpu and count_gpus() > 0
+        self.schedule, self.schedule_reason = schedule_of(
+            self.escalation, self.placement.kind, on_gpu=on_gpu, num_levels=self.policy.num_levels
+        )
 
     @property
     def sequences_per_process(self) -> int:
         """The most completions that are sampled for one process at the same time."""
-        levels = 1 if self.escalation == "lazy" else self.policy.num_levels
+        levels = 1 if self.schedule == "lazy" else self.policy.num_levels
         return self.prompts_per_device * self.steps_per_generation * self.num_generations * levels
 
     @property

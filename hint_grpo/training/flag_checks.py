@@ -243,6 +243,11 @@ def _check_rollouts(values: Values) -> None:
     if not values["use_vllm"] and (url is not None or mode != "auto"):
         flag = f"--vllm_server_base_url {url}" if url is not None else f"--vllm_mode {mode}"
         raise UserError(f"{flag} needs --use_vllm true")
+    if values["escalation"] == "speculative" and not values["use_vllm"]:
+        raise UserError(
+            "--escalation speculative needs --use_vllm true: transformers cannot stop single completions of a batch; "
+            "use auto, lazy or eager"
+        )
     if values["use_vllm"] and importlib.util.find_spec("vllm") is None:
         raise UserError("--use_vllm true needs vLLM: pip install -r requirements.txt, or use --use_vllm false")
     if url is None and (values["vllm_server_host"], values["vllm_server_port"]) != SERVER_DEFAULTS:

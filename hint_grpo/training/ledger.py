@@ -2,10 +2,12 @@
 
     {"step": 12, "id": "geoqa+/5137#0", "level": 1, "hint_steps": 1, "num_steps": 3, "hint_tokens": 24, "valid": true,
      "rewards": {"0": [0.0, 0.0, 0.0, 0.0], "1": [0.0, 1.0, 0.0, 1.0]}, "accuracy": {"0": [...], "1": [...]},
-     "sampled_tokens": {"0": 201, "1": 160}, "skipped_levels": 0}
+     "sampled_tokens": {"0": 201, "1": 160}, "discarded_tokens": {"2": 71}, "discarded_completions": {"2": 4},
+     "skipped_levels": 0}
 
-`level` is the level trained on; `rewards` (weighted sums) and `accuracy` are given for every level sampled. Metrics and plots are
-computed from records alone, so that every figure can be redrawn from the file.
+`level` is the level trained on; `rewards` (weighted sums) and `accuracy` are given for every level sampled. Speculative
+escalation also begins with higher levels, whose tokens are thrown away and counted by level. Metrics and plots are computed from
+records alone, so that every figure can be redrawn from the file.
 """
 
 import json
@@ -47,6 +49,10 @@ def make_record(step: int, row: dict[str, Any], rollout: Rollout, weights_F: Seq
             str(level): sum(len(completion.token_ids) for completion in group.completions)
             for level, group in rollout.groups.items()
         },
+        "discarded_tokens": {str(level): discarded.num_tokens for level, discarded in rollout.discarded.items()},
+        "discarded_completions": {
+            str(level): discarded.num_completions for level, discarded in rollout.discarded.items()
+        },
         "skipped_levels": skipped,
     }
 
@@ -64,7 +70,7 @@ def _mean(values: Iterable[float]) -> float:
 def metrics(records: Sequence[Record], num_levels: int) -> dict[str, float]:
     """A step's metrics, of the records of all ranks. `hint/data_utilization` is the share of valid groups (the paper's S_valid).
 
-    `hint/reward_level_i` is the mean over the prompts sampled at level i: under lazy escalation those that failed below.
+    `hint/reward_level_i` is the mean over the prompts sampled at level i: unless escalation is eager, those that failed below.
     """
     result = {
         "hint/data_utilization": _mean(record["valid"] for record in records),
@@ -75,6 +81,7 @@ def metrics(records: Sequence[Record], num_levels: int) -> dict[str, float]:
         "hint/one_step_samples": sum(record["num_steps"] < 2 for record in records),
         "hint/skipped_levels": sum(record["skipped_levels"] for record in records),
         "hint/sampled_tokens": sum(sum(record["sampled_tokens"].values()) for record in records),
+        "hint/discarded_tokens": sum(sum(record.get("discarded_tokens", {}).values()) for record in records),
     }
     for level in range(num_levels):
         tried = [record["rewards"][str(level)] for record in records if str(level) in record["rewards"]]

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +191,13 @@ def sample_prompts(trainer: Any, num_prompts: int, seed: int) -> Iterator[Probed
             [turn for turn in prompt.turns if turn.hint.num_steps in needed_steps(len(prompt.row["reasoning_steps"]))]
             for prompt in used
         ]
-        score = partial(trainer.score_group, rows)
-        rollouts = roll_out(turns_BH, trainer.backend, score, num_generations=trainer.num_generations, lazy=False)
+        rollouts = roll_out(
+            turns_BH,
+            trainer.backend,
+            trainer.scorer_of(rows),
+            num_generations=trainer.num_generations,
+            schedule="eager",
+        )
         for row, rollout in zip(rows, rollouts, strict=True):
             groups = [
                 ProbedGroup(

@@ -196,7 +196,7 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
         print(f"note: {note}")
     print(
         f"hints: {args.hint_policy}, {args.policy.num_levels} level(s), {args.hint_injection} injection, "
-        f"{args.escalation} escalation"
+        f"{args.schedule} escalation ({args.schedule_reason})"
     )
     print(f"pictures: {_picture_processing(args)}")
     print("\n".join([*batch_lines(args), f"context: {trainer.limits.context_length} tokens"]), flush=True)

@@ -5,7 +5,7 @@ One generation batch of one rank, B prompts with up to H hint levels and G compl
     B rows of the data set                                   id, image, question, solution, reasoning_steps
       |  prepare_prompt: picture, prompt, hints (hint_grpo.rollout.prompting)
     B x H turns                                              prompt ids, begun ids (`<think>` + hint of level 0 .. H-1)
-      |  roll_out: level by level until one completion is right (hint_grpo.rollout.escalation)
+      |  roll_out: levels until one completion is right (hint_grpo.rollout.escalation)
     B rollouts: {level: group of G completions}, one chosen  token ids, log-probabilities, rewards (G, F)
       |  RolloutBatch (hint_grpo.training.batch)
     B * G rows for TRL, of the chosen groups alone           prompt ids | begun ids + sampled ids, env_mask 0 .. 0 1 .. 1
@@ -14,7 +14,7 @@ One generation batch of one rank, B prompts with up to H hint levels and G compl
 
 How a step differs from TRL's:
 
-1. levels are sampled lowest first, and only the chosen group reaches TRL, so that the policy and the reference model score one
+1. several hint levels are sampled, and only the chosen group reaches TRL, so that the policy and the reference model score one
    group per prompt however many were sampled;
 2. the completion starts with the begun turn, with `env_mask` 0: no loss, no KL, no reward; the prompt stays as the processor
    made it;
@@ -30,7 +30,9 @@ import hint_grpo.machine.stack
 
 import math
 import time
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -166,9 +168,9 @@ class HintGRPOTrainer(ResumableTrainer):
             rollouts = roll_out(
                 [prompt.turns for prompt in prompts],
                 self.backend,
-                partial(self.score_group, [prompt.row for prompt in prompts]),
+                self.scorer_of([prompt.row for prompt in prompts]),
                 num_generations=self.num_generations,
-                lazy=self.args.escalation == "lazy",
+                schedule=self.args.schedule,
                 rule=self.level_rule,
             )
         return RolloutBatch(step, prompts, rollouts)
@@ -180,12 +182,9 @@ class HintGRPOTrainer(ResumableTrainer):
                 self.vllm_generation.sync_weights()
             self._last_loaded_step = self.state.global_step
 
-    def score_group(self, rows: list[dict[str, Any]], turn: Turn, completions: list[Sampled]) -> Group:
-        """Computes a group's rewards (`rows`: those of the batch, B); may be called from another thread."""
-        start = time.monotonic()
-        group = self.scorer(rows[turn.index], turn, completions)
-        self.stages.add("score", time.monotonic() - start)
-        return group
+    def scorer_of(self, rows: list[dict[str, Any]]) -> "BatchScorer":
+        """Scores the completions of a batch; `rows`: its data rows (B)."""
+        return BatchScorer(self.scorer, rows, self.stages)
 
     # --- TRL's hooks: they read the batch that has just been sampled ---
 
@@ -286,6 +285,29 @@ class HintGRPOTrainer(ResumableTrainer):
                 records=ledger.read(self.ledger_path) if self.ledger_path.exists() else (),
             )
             model_card.write_card(Path(self.args.output_dir), facts)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScorer:
+    """A `Scorer` of one batch with the data rows `rows` (B); its methods are called from several threads."""
+
+    scorer: GroupScorer
+    rows: list[dict[str, Any]]
+    stages: Stages
+
+    def group(self, turn: Turn, completions: list[Sampled], accuracy_G: list[float] | None) -> Group:
+        with self._timed():
+            return self.scorer(self.rows[turn.index], turn, completions, accuracy_G)
+
+    def completion(self, turn: Turn, place: int, completion: Sampled) -> float:
+        with self._timed():
+            return self.scorer.accuracy_of(self.rows[turn.index], turn, place, completion)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.stages.add("score", time.monotonic() - start)
 
 
 def _completions_of_batch(prompts: list[Any], trainer: HintGRPOTrainer) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import pytest
 
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.hardware import gpu_names
-from hint_grpo.rollout.placement import Placement, place
+from hint_grpo.rollout.placement import Placement, place, schedule_of
 
 EIGHT = tuple(map(str, range(8)))
 
@@ -81,3 +81,16 @@ def test_gpus_keep_the_names_they_have_outside():
     assert gpu_names(2, {}) == ("0", "1")
     assert gpu_names(2, {"CUDA_VISIBLE_DEVICES": "4, 6"}) == ("4", "6")
     assert gpu_names(0, {"CUDA_VISIBLE_DEVICES": ""}) == ()
+
+
+def test_auto_speculates_where_vllm_samples_on_a_gpu():
+    for kind in ("colocate", "own server", "given server"):
+        assert schedule_of("auto", kind, on_gpu=True, num_levels=3)[0] == "speculative"
+        assert schedule_of("auto", kind, on_gpu=False, num_levels=3) == (
+            "lazy",
+            "auto: on a CPU every token costs time",
+        )
+        assert schedule_of("auto", kind, on_gpu=True, num_levels=1) == ("lazy", "auto: there is one level")
+        for name in ("lazy", "eager", "speculative"):
+            assert schedule_of(name, kind, on_gpu=False, num_levels=3)[0] == name
+    assert schedule_of("auto", "transformers", on_gpu=True, num_levels=3)[0] == "lazy"
