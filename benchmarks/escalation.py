@@ -39,8 +39,9 @@ import vllm
 from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, TrainerCallback
 from vllm.v1.engine.parallel_sampling import ParentRequest
 
-from benchmarks.profiles import OriginalSchedule
+from benchmarks.profiles import NEEDED_LEVELS, OriginalSchedule
 from benchmarks.random_model import QWEN2_5_VL_3B, save_random_model, small
+from benchmarks.step_model import Work
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.hints import HintPolicy
 from hint_grpo.rollout import vllm_colocate
@@ -51,6 +52,7 @@ PLAIN, LAZY, EAGER = "num_groups 1", "num_groups 3, lazy", "num_groups 3, eager"
 SPECULATIVE, ORIGINAL = "num_groups 3, speculative", "original's schedule"
 SCHEDULES = {PLAIN: "lazy", LAZY: "lazy", EAGER: "eager", SPECULATIVE: "speculative", ORIGINAL: "eager"}
 VARIANTS = tuple(SCHEDULES)
+NUM_LEVELS = 3
 STAGES = ("generate", "sync", "policy", "reference", "update")
 
 
@@ -62,7 +64,7 @@ class Lengths:
     sigma: float
     longest: int
 
-    def __call__(self, key: str, level: int, num_levels: int = 3) -> int:
+    def __call__(self, key: str, level: int, num_levels: int = NUM_LEVELS) -> int:
         """The length that `key` determines, shorter by the share of the reasoning that the level's hint gives."""
         drawn = random.Random(key).lognormvariate(math.log(self.median), self.sigma)
         return max(4, round(min(self.longest, drawn) * (1 - level / num_levels)))
@@ -109,10 +111,12 @@ class AlternateVariants(TrainerCallback):
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
         self.steps: dict[str, list[Step]] = {variant: [] for variant in VARIANTS}
+        self.prompt_tokens: list[int] = []
+        self.hint_tokens: dict[int, list[int]] = {}  # by level, of groups that were sampled
 
     def on_step_begin(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
         self.variant = VARIANTS[state.global_step % len(VARIANTS)]
-        policy = HintPolicy("none", 1) if self.variant == PLAIN else HintPolicy("adaptive", 3)
+        policy = HintPolicy("none", 1) if self.variant == PLAIN else HintPolicy("adaptive", NUM_LEVELS)
         self.trainer.turn_builder = replace(self.trainer.turn_builder, policy=policy)
         self.trainer.args.schedule = SCHEDULES[self.variant]
         self.trainer.scores_all_levels = self.variant == ORIGINAL
@@ -134,6 +138,9 @@ class AlternateVariants(TrainerCallback):
         tokens = sum(len(c.token_ids) for r in rollouts for g in r.groups.values() for c in g.completions)
         tokens += sum(discarded.num_tokens for r in rollouts for discarded in r.discarded.values())
         memory = torch.cuda.max_memory_allocated() if HAS_CUDA else 0
+        for turn in (group.turn for rollout in rollouts for group in rollout.groups.values()):
+            self.prompt_tokens.append(len(turn.prompt.ids))
+            self.hint_tokens.setdefault(turn.hint.level, []).append(len(turn.begun_ids))
         step = Step(seconds, {name: stages[name] for name in STAGES}, tokens, memory, gap)
         self.steps[self.variant].append(step)
         print(
@@ -141,7 +148,32 @@ class AlternateVariants(TrainerCallback):
         )
 
 
-def measure(root: Path, arguments: argparse.Namespace) -> tuple[dict[str, list[Step]], int]:
+def setting_of(measured: AlternateVariants, lengths: Lengths, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What benchmarks/step_model.py needs to predict these steps: the lengths, levels and prompts of every round."""
+    prompts, places = range(arguments.prompts), range(arguments.group)
+    works = [
+        Work(
+            lengths_BHG=[
+                [
+                    [lengths(f"{number}/{prompt}/{level}/{place}", level) for place in places]
+                    for level in range(NUM_LEVELS)
+                ]
+                for prompt in prompts
+            ],
+            needed_B=[NEEDED_LEVELS[prompt % len(NEEDED_LEVELS)] for prompt in prompts],
+            prompt_tokens=round(statistics.mean(measured.prompt_tokens)),
+            hint_tokens_H=[round(statistics.mean(measured.hint_tokens[level])) for level in range(NUM_LEVELS)],
+        )
+        for number in range(1, arguments.steps + 1)
+    ]
+    schedules = {
+        variant: (schedule, 1 if variant == PLAIN else NUM_LEVELS, variant == ORIGINAL)
+        for variant, schedule in SCHEDULES.items()
+    }
+    return {"works": list(map(asdict, works)), "schedules": schedules, "plain": PLAIN, "eager": EAGER}
+
+
+def measure(root: Path, arguments: argparse.Namespace) -> tuple[AlternateVariants, int]:
     """Runs one warm-up step and `steps` steps per variant; returns the measurements and the model's number of parameters."""
     world = build_world(root / "world", num_train=160, num_test=1, families=("Qwen2.5-VL",))
     size = QWEN2_5_VL_3B if arguments.size == "3B" else small(arguments.hidden_size, arguments.layers)
@@ -158,7 +190,7 @@ def measure(root: Path, arguments: argparse.Namespace) -> tuple[dict[str, list[S
         max_steps=len(VARIANTS) * (arguments.steps + 1),
         num_train_epochs=99,
         learning_rate=0.0,  # every step does the same work
-        num_groups=3,
+        num_groups=NUM_LEVELS,
         escalation="eager",  # so that the engine is large enough for all levels at once
         use_vllm=True,
         vllm_mode="colocate",
@@ -190,7 +222,7 @@ def measure(root: Path, arguments: argparse.Namespace) -> tuple[dict[str, list[S
     measured = AlternateVariants(trainer)
     trainer.add_callback(measured)
     trainer.train()
-    return measured.steps, parameters
+    return measured, parameters
 
 
 def report(steps: dict[str, list[Step]], parameters: int, arguments: argparse.Namespace) -> str:
@@ -246,10 +278,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the raw numbers to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        steps, parameters = measure(Path(folder), arguments)
-    print(report(steps, parameters, arguments))
+        measured, parameters = measure(Path(folder), arguments)
+    print(report(measured.steps, parameters, arguments))
     if arguments.json:
-        arguments.json.write_text(json.dumps({variant: list(map(asdict, those)) for variant, those in steps.items()}))
+        steps = {variant: list(map(asdict, those)) for variant, those in measured.steps.items()}
+        setting = setting_of(measured, FixedLengthVLLM.lengths, arguments)
+        arguments.json.write_text(json.dumps({"steps": steps, "setting": setting}))
 
 
 if __name__ == "__main__":

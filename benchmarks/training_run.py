@@ -11,8 +11,7 @@ every level, and what is trained on is level 0.
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hint_grpo.machine.stack import HAS_CUDA
 
@@ -27,7 +26,7 @@ from typing import Any
 import torch
 
 from benchmarks.random_model import QWEN2_5_VL_3B, save_random_model, small
-from eval.runs import training_command
+from eval.runs import ROOT, training_command
 from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.toy.world import write_training_data
 
@@ -47,7 +46,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=("small", "3B"), default="small", help="3B: Qwen2.5-VL-3B's dimensions, for a GPU")
+    parser.add_argument(
+        "--size", choices=("small", "3B"), default="small", help="3B: Qwen2.5-VL-3B's dimensions, for a GPU"
+    )
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--prompts", type=int, default=8, help="per step")
     parser.add_argument("--group", type=int, default=4, help="completions per prompt")
