@@ -6,6 +6,7 @@ escalation       the types of a rollout; which level is sampled when, and which 
 hf               the backends: transformers' `generate`,
 vllm_colocate    vLLM in the training process,
 vllm_server      or a vLLM server
+vllm_stream      a completion on a server, which can be stopped
 vllm_common      what both vLLM backends share
 serve            vLLM's API server with the flags that a trainer needs
 server_process   the server that a run starts, and shuts down when it ends

@@ -85,7 +85,7 @@ class TokenRequired:
 # ----------------------------------------------------------------------------------------------------
 # Connecting to a server: never through a proxy, and with its token
 
-MAX_REQUESTS = 64  # at a time, per rank
+MAX_REQUESTS = 256  # at a time, per rank
 CONNECT_TIMEOUT_S = 60.0
 PROXY_EXCEPTIONS = ("no_proxy", "NO_PROXY")  # libraries differ in which one they read
 

@@ -122,7 +122,7 @@ class RolloutBackend(Protocol):
 
     def run(self, escalation: "Escalation") -> None:
         """Samples `escalation.first()`, G completions of each turn, reports each with `escalation.finished`, runs the jobs and
-        carries out the orders that come back, until nothing is left. With `escalation.by_completion` every completion is
+        carries out the orders that come back, until nothing is left. With `escalation.speculative` every completion is
         reported as soon as it has ended; otherwise a turn's G completions may be reported together."""
         ...
 

@@ -29,6 +29,7 @@ NEEDED = {
     "--enable-scale-out": None,  # /inference/v1/generate
     "--logprobs-mode": "processed_logprobs",
     "--limit-mm-per-prompt": '{"image": 1, "video": 0}',  # vLLM would profile its memory for videos
+    "--stream-interval": "16",  # tokens of a completion that are sent together (speculative escalation)
     "--worker-extension-cls": "hint_grpo.rollout.vllm_common.WeightLoading",
 }
 UNAUTHENTICATED = "--allow-unauthenticated"

@@ -28,7 +28,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from hint_grpo.machine.processes import free_port
 from hint_grpo.rollout.escalation import Escalation, Job, Orders, Sampled, Turn
-from hint_grpo.rollout.vllm_common import SCORERS, forget_prefixes, repack_tied_head, sampling_settings
+from hint_grpo.rollout.vllm_common import SCORERS, Pieces, forget_prefixes, repack_tied_head, sampling_settings
 
 SCORING_STEPS = 2  # engine steps after which a job's result is used; scoring runs in parallel until then
 WHOLE = 2**31 - 1  # tokens between two outputs of a completion: only the first one and the end
@@ -36,21 +36,17 @@ WHOLE = 2**31 - 1  # tokens between two outputs of a completion: only the first 
 
 @dataclass(slots=True)
 class InFlight:
-    """A turn in the engine: one request for all G completions, whose pieces arrive by place in the group."""
+    """A turn in the engine: one request for all G completions. `engine_id`: vLLM's name of the request."""
 
     turn: Turn
     engine_id: str
-    token_ids: dict[int, list[int]] = field(default_factory=dict)
-    logps: dict[int, list[float]] = field(default_factory=dict)
+    pieces: Pieces = field(default_factory=Pieces)
 
     def add(self, piece: CompletionOutput) -> Sampled | None:
         """The completion that the piece belongs to, if it has ended."""
         pairs = zip(piece.token_ids, piece.logprobs or (), strict=True)
-        token_ids = self.token_ids.setdefault(piece.index, [])
-        logps = self.logps.setdefault(piece.index, [])
-        logps += [logprobs[token].logprob for token, logprobs in pairs]
-        token_ids += piece.token_ids
-        return Sampled(token_ids, logps, piece.finish_reason) if piece.finish_reason else None
+        logps = [logprobs[token].logprob for token, logprobs in pairs]
+        return self.pieces.add(piece.index, piece.token_ids, logps, piece.finish_reason)
 
 
 class ColocatedVLLM(VLLMGeneration):
@@ -172,7 +168,7 @@ class ColocatedVLLM(VLLMGeneration):
             for turn in turns:
                 settings = self._settings(turn, escalation.num_generations)
                 # A group's completions one by one, or together when all have ended.
-                kind = RequestOutputKind.DELTA if escalation.by_completion else RequestOutputKind.FINAL_ONLY
+                kind = RequestOutputKind.DELTA if escalation.speculative else RequestOutputKind.FINAL_ONLY
                 params = SamplingParams(**(settings | {"output_kind": kind}))
                 engine_id = engine.add_request(_request_id(turn), self._prompt(turn), params)
                 in_flight[_request_id(turn)] = InFlight(turn, engine_id)
@@ -185,7 +181,7 @@ class ColocatedVLLM(VLLMGeneration):
 
         submit(escalation.first())
         # Completions are scored in threads (which wait for the scoring processes) while the engine samples the others.
-        with ThreadPoolExecutor(SCORERS if escalation.by_completion else 1) as scorers:
+        with ThreadPoolExecutor(SCORERS if escalation.speculative else 1) as scorers:
             for step in count():
                 # Results are used after a fixed number of engine steps, not when they are ready: which turns share a batch must
                 # not depend on timing, or a repeated step would differ in the last bit.

@@ -1,14 +1,15 @@
-"""What both vLLM backends share: sampling settings, and loading new weights inside the engine's process."""
+"""What both vLLM backends share: sampling settings, completions in pieces, and new weights in the engine's process."""
 
 import hint_grpo.machine.stack
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 
-SCORERS = 4  # threads that score single completions; as many as scoring/pool.py keeps idle workers
+from hint_grpo.rollout.escalation import Sampled
 
 # ----------------------------------------------------------------------------------------------------
 # Sampling settings: plain values, the fields of vLLM's SamplingParams, usable in the process and over HTTP
@@ -34,6 +35,38 @@ def sampling_settings(args: Any, suppressed_ids: list[int], *, seed: int, num_ge
         "detokenize": False,
     }
     return settings | (args.generation_kwargs or {})
+
+
+# ----------------------------------------------------------------------------------------------------
+# Completions one by one
+
+SCORERS = 4  # threads that score single completions; as many as scoring/pool.py keeps idle workers
+
+
+@dataclass(slots=True)
+class Pieces:
+    """The completions of a turn that have not ended yet, by place in the group: their tokens and log-probabilities so far."""
+
+    token_ids: dict[int, list[int]] = field(default_factory=dict)
+    logps: dict[int, list[float]] = field(default_factory=dict)
+
+    def add(
+        self,
+        place: int,
+        token_ids: Sequence[int],
+        logps: Sequence[float],
+        finish_reason: Literal["stop", "length"] | None,
+    ) -> Sampled | None:
+        """The whole completion, if this was its last piece."""
+        self.token_ids.setdefault(place, []).extend(token_ids)
+        self.logps.setdefault(place, []).extend(logps)
+        if finish_reason is None:
+            return None
+        return Sampled(self.token_ids.pop(place), self.logps.pop(place), finish_reason)
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(token_ids) for token_ids in self.token_ids.values()]
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 Every rank sends its own turns and receives their completions, so that ranks may need different numbers of levels without mixing
 up answers (TRL gathers all prompts on rank 0 and splits the answers by the local count: trl issue 6673). The server's scheduler
 batches the requests of all ranks. A turn is sent to `/inference/v1/generate` as token ids with its picture, so that the trainer
-scores exactly the tokens that were sampled. Weights are sent over NCCL on CUDA (TRL's client), otherwise as files.
+scores exactly the tokens that were sampled. With speculative escalation they arrive in pieces (`vllm_stream`).
+Weights are sent over NCCL on CUDA (TRL's client), otherwise as files.
 """
 
 import hint_grpo.machine.stack
@@ -12,10 +13,13 @@ import base64
 import io
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import requests
@@ -34,9 +38,10 @@ from hint_grpo.rollout.access import (
     server_session,
     token_of_the_environment,
 )
-from hint_grpo.rollout.escalation import Escalation, Job, Sampled, Turn
+from hint_grpo.rollout.escalation import Escalation, Job, Orders, Sampled, Turn
 from hint_grpo.rollout.server_process import ServerProcess, refused, wait_until_up
-from hint_grpo.rollout.vllm_common import forget_prefixes, sampling_settings
+from hint_grpo.rollout.vllm_common import SCORERS, forget_prefixes, sampling_settings
+from hint_grpo.rollout.vllm_stream import StreamedCompletion
 
 ANSWER_TIMEOUT_S = 3600.0
 START_COMMAND = "python -m hint_grpo.rollout.serve MODEL --port PORT"
@@ -159,36 +164,74 @@ class ServedVLLM(VLLMGeneration):
         yield
 
     def run(self, escalation: Escalation) -> None:
-        with ThreadPoolExecutor(MAX_REQUESTS) as pool:
-            in_flight: dict[Future[list[Sampled]], Turn] = {}
+        # What happens in the threads that wait for the server, and in those that score, is dealt with here, one after the other.
+        events: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        streams: dict[int, list[StreamedCompletion]] = {}  # by id of the turn, if it can be stopped
+        num_running = 0
 
-            def submit(more: Sequence[Turn]) -> None:
-                for turn in more:
-                    in_flight[pool.submit(self._sample, turn, escalation.num_generations)] = turn
+        def start(pool: ThreadPoolExecutor, work: Callable[[], Any], use: Callable[[Any], None]) -> None:
+            nonlocal num_running
+            num_running += 1
+            pool.submit(work).add_done_callback(lambda future: events.put(partial(end, future, use)))
 
-            def carry_out(jobs: Sequence[Job]) -> None:  # scored here, while the server samples the others
-                for job in jobs:
-                    orders = job.conclude(job.run())
-                    submit(orders.sample)
-                    carry_out(orders.jobs)
+        def end(future: Future[Any], use: Callable[[Any], None]) -> None:
+            nonlocal num_running
+            num_running -= 1
+            use(future.result())
 
-            submit(escalation.first())
-            while in_flight:
-                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-                for future in done:
-                    turn = in_flight.pop(future)
-                    for place, completion in enumerate(future.result()):
-                        carry_out(escalation.finished(turn, place, completion))
+        def sample(turns: Sequence[Turn]) -> None:
+            for turn in turns:
+                request = self._generate_request(turn, escalation.num_generations)
+                if not escalation.speculative:
+                    start(senders, partial(self._sample, turn, request), partial(finish_all, turn))
+                    continue
+                streams[id(turn)] = [StreamedCompletion() for _ in range(escalation.num_generations)]
+                for place, stream in enumerate(streams[id(turn)]):
+                    start(senders, partial(self._stream, stream, turn, place, request), partial(finish, turn, place))
 
-    def _sample(self, turn: Turn, num_generations: int) -> list[Sampled]:
-        settings = sampling_settings(self.args, self.suppressed_ids, seed=turn.seed, num_generations=num_generations)
-        answer = self._call(
-            "post",
-            "/inference/v1/generate",
-            json=generate_request(self.model_name, turn, settings),
-        )
+        def finish_all(turn: Turn, completions: list[Sampled]) -> None:
+            for place, completion in enumerate(completions):
+                finish(turn, place, completion)
+
+        def finish(turn: Turn, place: int, completion: Sampled | None) -> None:
+            if completion is not None:  # it was not stopped
+                carry_out(Orders(jobs=escalation.finished(turn, place, completion)))
+
+        def carry_out(orders: Orders) -> None:
+            for turn in orders.stop:
+                lengths = [stream.stop() for stream in streams[id(turn)]]
+                escalation.stopped(turn, [length for length in lengths if length is not None])
+            sample(orders.sample)
+            for job in orders.jobs:
+                start(scorers, job.run, partial(conclude, job))
+
+        def conclude(job: Job, result: Any) -> None:
+            carry_out(job.conclude(result))
+
+        with ThreadPoolExecutor(MAX_REQUESTS) as senders, ThreadPoolExecutor(SCORERS) as scorers:
+            try:
+                sample(escalation.first())
+                while num_running:
+                    events.get()()
+            finally:  # after an error, no stream is waited for
+                for stream in chain.from_iterable(streams.values()):
+                    stream.stop()
+
+    def _sample(self, turn: Turn, request: dict[str, Any]) -> list[Sampled]:
+        answer = self._call("post", "/inference/v1/generate", json=request)
         self._check_prompt(turn, answer)
         return [_sampled(choice) for choice in sorted(answer["choices"], key=lambda choice: choice["index"])]
+
+    def _stream(self, stream: StreamedCompletion, turn: Turn, place: int, request: dict[str, Any]) -> Sampled | None:
+        """The completion at `place` of the turn's group, with the seed that vLLM gives it in a request for the whole group."""
+        settings = request["sampling_params"] | {"n": 1, "seed": turn.seed + place}
+        request = request | {"sampling_params": settings, "stream": True}
+        send = partial(self._request, "post", "/inference/v1/generate", json=request, stream=True)
+        return stream.read(send, partial(self._check_prompt, turn))
+
+    def _generate_request(self, turn: Turn, num_generations: int) -> dict[str, Any]:
+        settings = sampling_settings(self.args, self.suppressed_ids, seed=turn.seed, num_generations=num_generations)
+        return generate_request(self.model_name, turn, settings)
 
     def _check_prompt(self, turn: Turn, answer: dict[str, Any]) -> None:
         seen = answer.get("prompt_token_ids")
@@ -200,6 +243,10 @@ class ServedVLLM(VLLMGeneration):
             )
 
     def _call(self, method: str, path: str, **request: Any) -> Any:
+        response = self._request(method, path, **request)
+        return response.json() if response.content else None
+
+    def _request(self, method: str, path: str, **request: Any) -> requests.Response:
         try:
             response = self.session.request(method, self.url + path, timeout=ANSWER_TIMEOUT_S, **request)
         except requests.ConnectionError as error:
@@ -211,7 +258,7 @@ class ServedVLLM(VLLMGeneration):
             raise RuntimeError(
                 f"{path} of the vLLM server at {self.url}: {response.status_code}, {response.text[:500]}"
             )
-        return response.json() if response.content else None
+        return response
 
 
 def generate_request(model_name: str, turn: Turn, settings: dict[str, Any]) -> dict[str, Any]:

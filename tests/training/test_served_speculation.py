@@ -1,0 +1,136 @@
+"""A real vLLM server: speculative escalation over HTTP samples what lazy samples, and a closed connection ends its requests."""
+
+import hint_grpo.machine.stack  # noqa: F401
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from batches import batch_for
+from test_vllm_speculation import contents, right_by_tokens, sampled
+
+from hint_grpo.rollout.access import TOKEN_VARIABLE, server_session
+from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
+from hint_grpo.rollout.vllm_stream import StreamedCompletion
+
+pytest.importorskip("vllm")
+pytestmark = pytest.mark.slow
+
+CONTEXT = 2048
+
+
+@pytest.fixture(scope="module")
+def server(world, tmp_path_factory):
+    settings = ServerSettings(
+        model=str(world.models["Qwen2.5-VL"]),
+        dtype="float32",
+        context_length=CONTEXT,
+        max_num_seqs=128,
+        gpu_ids=(),
+        tensor_parallel_size=1,
+        gpu_memory_utilization=0.4,
+        max_pixels=None,
+        trust_remote_code=False,
+    )
+    server = ServerProcess(settings, tmp_path_factory.mktemp("server") / "log")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def trainer(make_trainer, samples, server):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TOKEN_VARIABLE, server.token)
+        return make_trainer(
+            accuracy=right_by_tokens,
+            samples=samples,
+            use_vllm=True,
+            vllm_server_base_url=server.url,
+            escalation="speculative",
+            per_device_train_batch_size=6,
+            max_completion_length=48,
+            temperature=1.5,
+        )
+
+
+def test_speculative_samples_the_groups_of_lazy(trainer, samples):
+    chosen, discarded = set(), 0
+    for step in range(3):
+        trainer.state.global_step = step
+        lazy, lazy_batch = sampled(trainer, samples[step : step + 6], "lazy")
+        speculative, batch = sampled(trainer, samples[step : step + 6], "speculative")
+        assert contents(speculative) == contents(lazy)
+        assert batch["completion_ids"].equal(lazy_batch["completion_ids"])
+        assert batch["sampling_per_token_logps"].allclose(
+            lazy_batch["sampling_per_token_logps"], atol=1e-4, equal_nan=True
+        )
+        chosen |= {rollout.chosen for rollout in speculative}
+        discarded += sum(part.num_tokens for rollout in speculative for part in rollout.discarded.values())
+    assert chosen == {0, 1, 2}
+    assert discarded > 0
+
+
+def requests_of(server, name):
+    """The sum of a counter or gauge over its labels."""
+    with server_session(server.token) as session:
+        text = session.get(f"{server.url}/metrics", timeout=60).text
+    return sum(
+        float(value) for value in re.findall(rf"^{re.escape(name)}(?:,[^}}]*)?\}} ([0-9.e+]+)$", text, re.MULTILINE)
+    )
+
+
+RUNNING = 'vllm:num_requests_running{engine="0"'
+WRITTEN = 'vllm:generation_tokens_total{engine="0"'
+
+
+def test_a_closed_connection_ends_its_requests(trainer, samples, server, monkeypatch):
+    """Completions of some thousand tokens, which would take far longer than this test waits."""
+    batch_for(trainer, samples[:2])
+    turn = trainer.batch.prompts[0].turns[0]
+    monkeypatch.setattr(trainer.args, "max_completion_length", CONTEXT - 400)
+    monkeypatch.setattr(trainer.args, "generation_kwargs", {"ignore_eos": True})
+    request = trainer.backend._generate_request(turn, 4)
+    streams = [StreamedCompletion() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = [
+            pool.submit(trainer.backend._stream, stream, turn, place, request) for place, stream in enumerate(streams)
+        ]
+        while any(sum(stream._pieces.lengths) < 16 for stream in streams):
+            time.sleep(0.01)
+        assert requests_of(server, RUNNING) == 4
+        start = time.monotonic()
+        lengths = [stream.stop() for stream in streams]
+        assert [answer.result() for answer in answers] == [None] * 4
+        assert time.monotonic() - start < 5
+    assert all(16 <= length < CONTEXT - 400 for length in lengths)
+    deadline = time.monotonic() + 10
+    while requests_of(server, RUNNING) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert requests_of(server, RUNNING) == 0
+    written = requests_of(server, WRITTEN)
+    time.sleep(0.5)
+    assert requests_of(server, WRITTEN) == written > 0
+
+
+def test_a_completion_that_is_stopped_before_it_is_sent_is_not_sent():
+    stream = StreamedCompletion()
+    assert stream.stop() == 0
+    assert stream.read(lambda: pytest.fail("sent"), lambda event: None) is None
+
+
+def test_new_weights_arrive_after_stopped_turns(trainer, samples, monkeypatch):
+    """vLLM drops its cached prefixes only when no request holds them."""
+    monkeypatch.setattr(trainer.scorer, "accuracy", lambda completions, **_: [1.0] * len(completions))
+    for step in (20, 21, 22):
+        trainer.state.global_step = step
+        rollouts, _ = sampled(trainer, samples[:6], "speculative")
+        assert [rollout.chosen for rollout in rollouts] == [0] * 6
+        assert all(rollout.discarded for rollout in rollouts)
+
+
+def test_an_error_of_the_server_ends_the_step(trainer, samples, monkeypatch):
+    monkeypatch.setattr(trainer.args, "max_completion_length", 10 * CONTEXT)
+    trainer.state.global_step = 30
+    with pytest.raises(RuntimeError, match="vLLM server"):
+        sampled(trainer, samples[:2], "speculative")
