@@ -21,7 +21,14 @@ from hint_grpo.machine.files import check_output
 from hint_grpo.machine.hardware import check_gpus, count_gpus, under_torchrun
 from hint_grpo.rollout.placement import Placement, placement_of
 from hint_grpo.scoring.rewards import REWARD_NAMES
-from hint_grpo.training.flag_values import HALF_PRECISIONS, OPTIMIZER_PACKAGES, TRACKERS, as_words, check_unused
+from hint_grpo.training.flag_values import (
+    HALF_PRECISIONS,
+    INSTALL,
+    OPTIMIZER_PACKAGES,
+    TRACKERS,
+    as_words,
+    check_unused,
+)
 
 Values = Mapping[str, Any]
 # transformers' attention implementations: those that need nothing else, and the flash-attention ones with their module.
@@ -370,4 +377,4 @@ def _as_mapping(name: str, value: Any) -> Mapping[str, Any]:
 def _needs(what: str, module: str, package: str) -> None:
     """Raises UserError if the module that `what` needs is not installed."""
     if importlib.util.find_spec(module) is None:
-        raise UserError(f"{what} needs {package}, which is not installed: pip install {package}")
+        raise UserError(f"{what} needs {package}, which is not installed: pip install {INSTALL.get(package, package)}")

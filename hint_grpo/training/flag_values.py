@@ -203,6 +203,9 @@ TRACKERS = {
     "comet_ml": ("comet_ml", "comet-ml"),
     "flyte": ("flytekit", "flytekit"),
 }
+# By package, what to give to `pip install` if not its name. trackio 0.43 demands Pillow < 13, although it runs with 13; of the
+# other packages that it demands, three are missing.
+INSTALL = {"trackio": "--no-deps trackio gradio-client brotli orjson"}
 # By part of the optimizer's name (--optim); the first match counts.
 OPTIMIZER_PACKAGES = (
     ("galore", "galore_torch", "galore-torch"),

@@ -26,7 +26,7 @@ MISTAKES = {
     "--torch_dtype bfloat17": "did you mean bfloat16?",
     "--dtype half": "use one of auto, bfloat16",
     "--report_to wandbb": "did you mean wandb?",
-    "--report_to trackio": "needs trackio, which is not installed: pip install trackio",
+    "--report_to trackio": "needs trackio, which is not installed: pip install --no-deps trackio gradio-client brotli orjson",
     "--report_to none wandb": "none cannot be combined with a tracker",
     "--optim adamw_torhc": "did you mean adamw_torch?",
     "--optim adamw_8bit": "needs bitsandbytes, which is not installed",
