@@ -50,7 +50,15 @@ from hint_grpo.training.config import HintGRPOConfig
 
 PLAIN, LAZY, EAGER = "num_groups 1", "num_groups 3, lazy", "num_groups 3, eager"
 SPECULATIVE, ORIGINAL = "num_groups 3, speculative", "original's schedule"
-SCHEDULES = {PLAIN: "lazy", LAZY: "lazy", EAGER: "eager", SPECULATIVE: "speculative", ORIGINAL: "eager"}
+EXTRA_PASS = "num_groups 1, old log-probabilities by a forward pass of their own"  # as TRL does
+SCHEDULES = {
+    PLAIN: "lazy",
+    EXTRA_PASS: "lazy",
+    LAZY: "lazy",
+    EAGER: "eager",
+    SPECULATIVE: "speculative",
+    ORIGINAL: "eager",
+}
 VARIANTS = tuple(SCHEDULES)
 NUM_LEVELS = 3
 STAGES = ("generate", "sync", "policy", "reference", "update")
@@ -116,10 +124,11 @@ class AlternateVariants(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
         self.variant = VARIANTS[state.global_step % len(VARIANTS)]
-        policy = HintPolicy("none", 1) if self.variant == PLAIN else HintPolicy("adaptive", NUM_LEVELS)
+        policy = HintPolicy("none", 1) if self.variant in (PLAIN, EXTRA_PASS) else HintPolicy("adaptive", NUM_LEVELS)
         self.trainer.turn_builder = replace(self.trainer.turn_builder, policy=policy)
         self.trainer.args.schedule = SCHEDULES[self.variant]
         self.trainer.scores_all_levels = self.variant == ORIGINAL
+        self.trainer._separate_old_logps = self.variant == EXTRA_PASS
         self.trainer.backend.round_number = state.global_step // len(VARIANTS)
         self.trainer.stages.take()
         if HAS_CUDA:
@@ -169,6 +178,7 @@ def setting_of(measured: AlternateVariants, lengths: Lengths, arguments: argpars
     schedules = {
         variant: (schedule, 1 if variant == PLAIN else NUM_LEVELS, variant == ORIGINAL)
         for variant, schedule in SCHEDULES.items()
+        if variant != EXTRA_PASS
     }
     return {"works": list(map(asdict, works)), "schedules": schedules, "plain": PLAIN, "eager": EAGER}
 
