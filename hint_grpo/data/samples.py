@@ -31,6 +31,8 @@ class Sample:
     reasoning_steps: tuple[str, ...]
     source: str
     """Where it was read, as file:line."""
+    extra: str = ""
+    """The record's other fields as a JSON object, for rewards and hint policies; "" if it has none."""
 
 
 # ----------------------------------------------------------------------------------------------------

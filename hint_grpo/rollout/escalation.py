@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from hint_grpo.hints import HintLevel, chosen_level, has_correct, sum_above_zero
+from hint_grpo.scoring.rewards import RewardFunction, reward_columns
 
 # ----------------------------------------------------------------------------------------------------
 # The types, in the order in which they are made. Letters: B prompts, H levels, G completions, F reward functions.
@@ -117,7 +118,6 @@ class RolloutBackend(Protocol):
 # Rewards of a group
 
 
-RewardFunction = Callable[..., list[float]]
 # Scores the G completions of a turn.
 ScoreGroup = Callable[[Turn, list[Sampled]], Group]
 
@@ -127,22 +127,35 @@ class GroupScorer:
     """Computes a group's rewards when it has been sampled: each reward function once, on what the model itself wrote.
 
     `accuracy` decides the hint level. It is computed even if it is not among `rewards`, the functions trained on: a format
-    reward must not stop the escalation. `decode` turns token ids into text.
+    reward must not stop the escalation. A completion is correct from `threshold` on: its entry of a group's `accuracy_G` is
+    then 1.0, else 0.0. `decode` turns token ids into text; `more` gives further arguments of the functions.
     """
 
     rewards: Sequence[RewardFunction]
     accuracy: RewardFunction
     decode: Callable[[list[int]], str]
+    threshold: float = 1.0
+    more: Callable[[], dict[str, Any]] = dict
 
     def __call__(self, row: dict[str, Any], turn: Turn, completions: list[Sampled]) -> Group:
-        """`row` is the turn's data row. Functions get, by name, its columns and `completions` and `begun` (texts), G of each."""
+        """`row` is the turn's data row. Functions get, by name, its columns and `completions` and `begun` (texts), `prompts`
+        (messages) and `completion_ids`, G of each."""
         texts = [self.decode(completion.token_ids) for completion in completions]
-        columns = {name: [value] * len(texts) for name, value in row.items()}
-        given = columns | {"completions": texts, "begun": [turn.begun] * len(texts)}
-        accuracy_G = _as_floats(self.accuracy(**given))
-        columns_FG = [accuracy_G if reward is self.accuracy else _as_floats(reward(**given)) for reward in self.rewards]
+        given = reward_columns(row, len(texts)) | {
+            "completions": texts,
+            "begun": [turn.begun] * len(texts),
+            "prompts": [turn.prompt.messages] * len(texts),
+            "completion_ids": [completion.token_ids for completion in completions],
+            **self.more(),
+        }
+        values_G = _as_floats(self.accuracy(**given))
+        columns_FG = [values_G if reward is self.accuracy else _as_floats(reward(**given)) for reward in self.rewards]
         rewards_GF = [list(row_F) for row_F in zip(*columns_FG, strict=True)]
-        return Group(turn, completions, texts, accuracy_G, rewards_GF)
+        return Group(turn, completions, texts, [self._correct(value) for value in values_G], rewards_GF)
+
+    def _correct(self, value: float) -> float:
+        """1.0 or 0.0; NaN where no accuracy was given."""
+        return value if math.isnan(value) else float(value >= self.threshold)
 
 
 def _as_floats(rewards: Sequence[float | None]) -> list[float]:

@@ -64,6 +64,7 @@ class RunIdentity:
     level_rule: str = "accuracy"
     equal_hints: str = "skip"
     hint_counts: str = "exact"
+    accuracy_threshold: float = 1.0
 
     @classmethod
     def of(cls, dataset: "Dataset", args: Any) -> "RunIdentity":
@@ -84,6 +85,7 @@ class RunIdentity:
             level_rule=args.level_rule,
             equal_hints=args.equal_hints,
             hint_counts=args.hint_counts,
+            accuracy_threshold=args.accuracy_threshold,
         )
 
     def differences(self, written: dict[str, Any]) -> list[str]:

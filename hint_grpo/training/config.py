@@ -33,13 +33,24 @@ class ScriptArguments:
     )
     reward_funcs: list[str] = field(
         default_factory=lambda: ["accuracy"],
-        metadata={"help": "Rewards to add up: accuracy, format. Only accuracy decides the hint level."},
+        metadata={
+            "help": "Rewards to add up: accuracy, format, or your own functions (file.py:name or module:name, docs/your_own.md). "
+            "Only accuracy decides the hint level."
+        },
     )
-    scorer: Literal["strict", "paper", "released"] = field(
+    accuracy: str | None = field(
+        default=None,
+        metadata={
+            "help": "Your own function (file.py:name or module:name) in place of the answer checker: it decides the hint level, "
+            "and is the reward accuracy."
+        },
+    )
+    scorer: str = field(
         default="strict",
         metadata={
-            "help": "strict: only the last <answer> counts; paper: math_verify on the whole completion; released: the "
-            "rewards of the authors' released code."
+            "choices": ["strict", "paper", "released"],
+            "help": "strict: only the last <answer> counts; paper: math_verify on the whole completion; released: the rewards of "
+            "the authors' released code; or your own function of a completion and a solution (file.py:name).",
         },
     )
     data_rules: Literal["project", "released"] = field(
@@ -206,6 +217,10 @@ class HintGRPOConfig(GRPOConfig):
             "help": "Train on the lowest level with a correct completion (accuracy), or with rewards that sum to more than 0 "
             "(released code)."
         },
+    )
+    accuracy_threshold: float = field(
+        default=1.0,
+        metadata={"help": "A completion is correct, and ends the search for a hint level, from this accuracy on."},
     )
     equal_hints: Literal["skip", "sample"] = field(
         default="skip",

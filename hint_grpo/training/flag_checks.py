@@ -20,7 +20,7 @@ from hint_grpo.machine.errors import UserError, did_you_mean
 from hint_grpo.machine.files import check_output
 from hint_grpo.machine.hardware import check_gpus, count_gpus, under_torchrun
 from hint_grpo.rollout.placement import Placement, placement_of
-from hint_grpo.scoring.rewards import REWARD_NAMES
+from hint_grpo.scoring.rewards import check_rewards
 from hint_grpo.training.flag_values import HALF_PRECISIONS, OPTIMIZER_PACKAGES, TRACKERS, as_words, check_unused
 
 Values = Mapping[str, Any]
@@ -49,16 +49,7 @@ def check_script(values: Values) -> None:
         raise UserError("--data_path is missing: give the folder of LLaVA-CoT-100k (the one that holds train.jsonl)")
     if not Path(folder).is_dir():
         raise UserError(f"--data_path {folder} is not a folder; give the one that holds train.jsonl")
-    names = values["reward_funcs"]
-    unknown = [name for name in names if name not in REWARD_NAMES]
-    if unknown or not names:
-        raise UserError(
-            f"unknown --reward_funcs {', '.join(unknown) or '(none)'}: choose from {', '.join(REWARD_NAMES)}"
-        )
-    if len(set(names)) < len(names):
-        raise UserError(
-            f"--reward_funcs {' '.join(names)}: list each reward once, and set its weight with --reward_weights"
-        )
+    check_rewards(values["reward_funcs"], values["accuracy"], values["scorer"])
     if values["skip_bad"] and not values["check_data"]:
         raise UserError("--skip_bad needs --check_data; without --check_data, bad samples are skipped during training")
 

@@ -31,6 +31,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "rewards and loss": (
         "reward_funcs",
         "reward_weights",
+        "accuracy",
+        "accuracy_threshold",
         "scorer",
         "scale_rewards",
         "loss_type",

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from hint_grpo.machine.errors import UserError, did_you_mean
+from hint_grpo.plugins import is_reference
 from hint_grpo.training.flags import declared_flags, dict_keys, enum_values
 
 # ----------------------------------------------------------------------------------------------------
@@ -17,6 +18,8 @@ from hint_grpo.training.flags import declared_flags, dict_keys, enum_values
 
 LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
 HALF_PRECISIONS = ("bfloat16", "float16")
+# Flags that accept a path to the user's own (file.py:name, module:name) besides their named values.
+PLUGGABLE = ("scorer",)
 
 # Flags that accept true and false besides their named values, and the named value that each stands for.
 BOOL_ALIASES = {
@@ -128,6 +131,7 @@ INTERVALS = {
     # hints, monitoring, logging, checkpoints and data loading
     "num_groups": "[1, inf)",
     "hint_ratio": "[0, 1)",
+    "accuracy_threshold": "(0, inf)",
     "max_rollouts_mb": "[0, inf)",
     "report_every": "[0, inf)",
     "max_bad_steps": "[1, inf)",
@@ -242,6 +246,8 @@ def check_value(name: str, value: Any) -> None:
     if name == "debug" and isinstance(value, str):
         value = value.split()
     for one in value if isinstance(value, list | tuple) else [value]:
+        if name in PLUGGABLE and is_reference(one):
+            continue  # a path to the user's own, which is checked when it is loaded
         word = str(one).lower() if isinstance(one, bool) else one
         if allowed is not None and word not in allowed:
             shown = ", ".join(allowed) if len(allowed) < 20 else ", ".join((*allowed[:8], "..."))

@@ -47,7 +47,6 @@ from hint_grpo.rollout.escalation import (
     Group,
     GroupScorer,
     LevelRule,
-    RewardFunction,
     RolloutBackend,
     Sampled,
     Turn,
@@ -56,6 +55,7 @@ from hint_grpo.rollout.escalation import (
 from hint_grpo.rollout.hf import TransformersBackend
 from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, length_limits, prepare_prompt
 from hint_grpo.rollout.server_process import ServerProcess
+from hint_grpo.scoring.rewards import RewardFunction
 from hint_grpo.training import completion_table, ledger, model_card, rollout_log
 from hint_grpo.training.batch import MODEL_INPUTS, Generated, RolloutBatch, with_texts
 from hint_grpo.training.config import HintGRPOConfig
@@ -106,7 +106,9 @@ class HintGRPOTrainer(ResumableTrainer):
         self.stages = Stages(torch.cuda.synchronize if self.accelerator.device.type == "cuda" else lambda: None)
         self.limits = length_limits(self.model.config, args)
         self.level_rule = LevelRule.named(args.level_rule, self.reward_weights.tolist())
-        self.scorer = GroupScorer(self.reward_funcs, accuracy, self.encoder.decode)
+        self.scorer = GroupScorer(
+            self.reward_funcs, accuracy, self.encoder.decode, args.accuracy_threshold, self._reward_arguments
+        )
         self.turn_builder = TurnBuilder(self.encoder, args.policy, args.hint_injection, self.limits, args.seed)
         self.backend = self._make_backend(server)
         self.rollout_log = rollout_log.RolloutLog(
@@ -186,6 +188,10 @@ class HintGRPOTrainer(ResumableTrainer):
         group = self.scorer(rows[turn.index], turn, completions)
         self.stages.add("score", time.monotonic() - start)
         return group
+
+    def _reward_arguments(self) -> dict[str, Any]:
+        """What TRL passes to reward functions beside the columns. Its table of completions is not written: no `log_extra`."""
+        return {"trainer_state": self.state, "log_metric": self._log_metric, "log_extra": lambda *_: None}
 
     # --- TRL's hooks: they read the batch that has just been sampled ---
 

@@ -64,7 +64,7 @@ def test_every_question_is_a_sample_or_counted(load, data_root, records, write_j
         more.write("not json\n")
     dataset, report = load(tokenizer=CharacterTokenizer())
     assert isinstance(dataset, Dataset)
-    assert dataset.column_names == ["id", "image", "question", "solution", "reasoning_steps", "source"]
+    assert dataset.column_names == ["id", "image", "question", "solution", "reasoning_steps", "source", "extra"]
     assert dataset["id"][:] == ["a", "b", "a~2", "h"]
     assert dataset[1] == {
         "id": "b",
@@ -73,6 +73,7 @@ def test_every_question_is_a_sample_or_counted(load, data_root, records, write_j
         "solution": "45°",
         "reasoning_steps": ["It is 45."],
         "source": "train.jsonl:2",
+        "extra": "",
     }
     assert {name: places.count for name, places in report.filters.items()} == {
         Filter.OTHER_IMAGES: 1,

@@ -45,6 +45,7 @@ MISTAKES = {
     "--hint_injection suffix": "answer, query",
     "--escalation busy": "lazy, eager",
     "--scorer lenient": "strict, paper",
+    "--scorer lenient.py:f": "there is no file lenient.py",
     "--cache_implementation huge": "static",
     "--log_level loud": "passive",
     "--ddp_backend tcp": "gloo",
@@ -115,6 +116,18 @@ MISTAKES = {
     "--reward_funcs accuracy format --reward_weights 1": "1 number(s) and --reward_funcs 2",
     "--reward_funcs accuracy accuracy": "each reward once",
     "--reward_funcs beauty": "accuracy, format",
+    "--reward_funcs no_such_module:f": "there is no module no_such_module",
+    "--reward_funcs {tmp}/plugin.py:brevty": "has no brevty; did you mean brevity?",
+    "--reward_funcs {tmp}/plugin.py:COUNT": "it is a int; give a function",
+    "--reward_funcs {tmp}/plugin.py:": "give module:name or file.py:name",
+    "--reward_funcs {tmp}/fails.py:f": "cannot be imported: fails.py:2: ZeroDivisionError",
+    "--reward_funcs {tmp}/wrong.py:f": "is not Python: line 1",
+    "--reward_funcs {tmp}/plugin.py:nothing": "it accepts nothing",
+    "--reward_funcs {tmp}/plugin.py:by_position": "parameter texts must accept a keyword",
+    "--reward_funcs {tmp}/plugin.py:brevity {tmp}/plugin.py:also_brevity": "two functions have the name brevity",
+    "--accuracy exact": "give a function as file.py:name",
+    "--accuracy_threshold 0": "above 0",
+    "--scorer {tmp}/plugin.py:brevity": "it is called with (completion, solution)",
     "--lora_r 8": "--lora_r 8 needs --use_peft true",
     "--lora_target_modules q_proj": "needs --use_peft true",
     "--use_dora true": "needs --use_peft true",
@@ -213,6 +226,12 @@ def folder(tmp_path_factory):
         "range": "temperature: 0",
         "many": "temperature: [1, 2]",
     }
+    (tmp / "plugin.py").write_text(
+        "COUNT = 3\ndef brevity(completions): return [1.0] * len(completions)\nalso_brevity = brevity\n"
+        "def nothing(): return []\ndef by_position(texts, /): return []\n"
+    )
+    (tmp / "fails.py").write_text("x = 1\ny = x / 0\n")
+    (tmp / "wrong.py").write_text("def f(:\n")
     for name, text in texts.items():
         (tmp / f"{name}.yaml").write_text(text)
     for name in ("broken", "text", "empty", "lora", "model", "data"):
