@@ -37,7 +37,7 @@ from vllm.v1.engine.parallel_sampling import ParentRequest
 from benchmarks.profiles import OriginalSchedule
 from benchmarks.random_model import save_random_model
 from hint_grpo.data.dataset import load_training_data
-from hint_grpo.hints import HintPolicy
+from hint_grpo.policies.paper import Adaptive, NoHints
 from hint_grpo.rollout import vllm_colocate
 from hint_grpo.toy.world import build_world
 from hint_grpo.training.config import HintGRPOConfig
@@ -87,7 +87,7 @@ class AlternateVariants(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
         self.variant = VARIANTS[state.global_step % len(VARIANTS)]
-        policy = HintPolicy("none", 1) if self.variant == PLAIN else HintPolicy("adaptive", 3)
+        policy = NoHints() if self.variant == PLAIN else Adaptive(3)
         self.trainer.turn_builder = replace(self.trainer.turn_builder, policy=policy)
         self.trainer.args.escalation = "lazy" if self.variant in (PLAIN, LAZY) else "eager"
         self.trainer.scores_all_levels = self.variant == ORIGINAL

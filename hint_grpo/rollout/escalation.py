@@ -90,14 +90,21 @@ class Group:
 
 @dataclass(slots=True)
 class Rollout:
-    """One prompt's groups by level, lowest first, and the level trained on."""
+    """One prompt's groups by level, lowest first, and the level trained on; or, if `mixed`, the rounds of one group (by number),
+    which are all trained on (rollout/mixed.py)."""
 
     groups: dict[int, Group] = field(default_factory=dict)
     chosen: int = 0
+    mixed: bool = False
 
     @property
     def group(self) -> Group:
         return self.groups[self.chosen]
+
+    @property
+    def trained(self) -> list[Group]:
+        """What is trained on: G completions in all."""
+        return list(self.groups.values()) if self.mixed else [self.group]
 
 
 # Called when all G completions of a turn have been sampled; returns the turns to sample next.
@@ -169,10 +176,14 @@ def _as_floats(rewards: Sequence[float | None]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class LevelRule:
-    """When a level is enough: `succeeds(values(group))`. The lowest such level is trained on."""
+    """When a level is enough: `succeeds(values(group))`. The lowest such level is trained on.
+
+    `unsolved`: which of the sampled levels is trained on if none is enough.
+    """
 
     values: Callable[[Group], Sequence[float]]
     succeeds: Callable[[Sequence[float]], bool]
+    unsolved: Literal["lowest", "highest"] = "lowest"
 
     @classmethod
     def named(cls, name: Literal["accuracy", "summed_rewards"], weights_F: Sequence[float]) -> "LevelRule":
@@ -185,8 +196,10 @@ class LevelRule:
         return self.succeeds(self.values(group))
 
     def choose(self, groups: dict[int, Group]) -> int:
-        """The lowest level that succeeded, else the lowest sampled (level 0)."""
+        """The lowest level that succeeded, else the lowest sampled (level 0), or the highest."""
         levels = sorted(groups)
+        if self.unsolved == "highest" and not any(map(self, groups.values())):
+            return levels[-1]
         return levels[chosen_level([self.values(groups[level]) for level in levels], self.succeeds)]
 
 

@@ -110,11 +110,15 @@ def _plugged_accuracy(reference: str) -> PluggedReward:
     return plugged_reward(reference, ACCURACY, "accuracy")
 
 
-def reward_columns(row: dict[str, Any], num_completions: int) -> dict[str, list[Any]]:
-    """The columns of a data row as rewards get them, once per completion: its own, and the extra fields of a JSONL file."""
+def columns_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a data row as rewards and hint policies get them: its own, and the extra fields of a JSONL file."""
     extra = json.loads(row.get("extra") or "{}")
-    columns = extra | {name: value for name, value in row.items() if name not in ("extra", "row")}
-    return {name: [value] * num_completions for name, value in columns.items()}
+    return extra | {name: value for name, value in row.items() if name not in ("extra", "row")}
+
+
+def reward_columns(row: dict[str, Any], num_completions: int) -> dict[str, list[Any]]:
+    """`columns_of` the row, once per completion."""
+    return {name: [value] * num_completions for name, value in columns_of(row).items()}
 
 
 def _scorer_reward(reference: str) -> RewardFunction:

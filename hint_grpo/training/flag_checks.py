@@ -19,6 +19,8 @@ from hint_grpo.families import vllm_supports
 from hint_grpo.machine.errors import UserError, did_you_mean
 from hint_grpo.machine.files import check_output
 from hint_grpo.machine.hardware import check_gpus, count_gpus, under_torchrun
+from hint_grpo.policies.base import HintPolicy, sizes_of
+from hint_grpo.policies.registry import make_policy
 from hint_grpo.rollout.placement import Placement, placement_of
 from hint_grpo.scoring.rewards import check_rewards
 from hint_grpo.training.flag_values import HALF_PRECISIONS, OPTIMIZER_PACKAGES, TRACKERS, as_words, check_unused
@@ -170,12 +172,39 @@ def _check_precision(values: Values) -> None:
 
 
 def _check_hints(values: Values) -> None:
-    """--hint_ratio and --hint_policy."""
+    """--hint_policy and its settings."""
     policy, ratio = values["hint_policy"], values["hint_ratio"]
     if policy == "fixed" and ratio is None:
         raise UserError("--hint_policy fixed needs --hint_ratio in [0, 1), such as 0.5")
     if policy != "fixed" and ratio is not None:
         raise UserError(f"--hint_ratio needs --hint_policy fixed, not {policy}")
+    sizes = sizes_of(policy_of(values), values["num_generations"])
+    if values["group_statistics"] == "separate":
+        if sizes is None:
+            raise UserError(f"--group_statistics separate needs a policy that mixes hints in a group, not {policy}")
+        if values["scale_rewards"] not in ("group", "none"):
+            raise UserError("--group_statistics separate needs --scale_rewards group or none")
+    if sizes and values["escalation"] == "eager":
+        raise UserError(
+            f"--escalation eager does not work with --hint_policy {policy}: each round depends on the one before"
+        )
+
+
+def policy_arguments(values: Values) -> Mapping[str, Any]:
+    """--hint_policy_args as a mapping. Raises UserError if it is not one."""
+    return _as_mapping("hint_policy_args", values["hint_policy_args"])
+
+
+def policy_of(values: Values) -> HintPolicy:
+    """The hint policy that the flags describe. Raises UserError for a mistake in them."""
+    return make_policy(
+        values["hint_policy"],
+        num_levels=values["num_groups"],
+        ratio=values["hint_ratio"] or 0.0,
+        counts=values["hint_counts"],
+        equal_hints=values["equal_hints"],
+        arguments=policy_arguments(values),
+    )
 
 
 def _check_batches(values: Values) -> None:
@@ -224,6 +253,15 @@ def _check_loss(values: Values) -> None:
             "--sync_ref_model true and --beta 0: without the KL term a run has no reference model to update; "
             "leave one of them out"
         )
+    if values["hint_loss_weight"]:
+        if values["hint_injection"] == "query":
+            raise UserError(
+                "--hint_loss_weight needs --hint_injection answer: in the question, the hint is not the model's text"
+            )
+        if values["use_liger_kernel"]:
+            raise UserError(
+                "--hint_loss_weight does not work with --use_liger_kernel, which computes the loss without it"
+            )
     if values["entropy_coef_min"] > values["entropy_coef_max"]:
         raise UserError("--entropy_coef_min is above --entropy_coef_max: swap or change them")
 

@@ -27,7 +27,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "check_data",
         "skip_bad",
     ),
-    "hints": ("num_groups", "hint_policy", "hint_ratio", "hint_injection", "escalation"),
+    "hints": (
+        "num_groups",
+        "hint_policy",
+        "hint_policy_args",
+        "hint_ratio",
+        "hint_injection",
+        "escalation",
+        "group_statistics",
+        "keep_sampling",
+    ),
     "rewards and loss": (
         "reward_funcs",
         "reward_weights",
@@ -38,6 +47,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "loss_type",
         "beta",
         "use_bias_correction_kl",
+        "hint_loss_weight",
     ),
     "batches and lengths": (
         "per_device_train_batch_size",

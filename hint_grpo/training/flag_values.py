@@ -19,7 +19,7 @@ from hint_grpo.training.flags import declared_flags, dict_keys, enum_values
 LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
 HALF_PRECISIONS = ("bfloat16", "float16")
 # Flags that accept a path to the user's own (file.py:name, module:name) besides their named values.
-PLUGGABLE = ("scorer",)
+PLUGGABLE = ("scorer", "hint_policy")
 
 # Flags that accept true and false besides their named values, and the named value that each stands for.
 BOOL_ALIASES = {
@@ -131,6 +131,8 @@ INTERVALS = {
     # hints, monitoring, logging, checkpoints and data loading
     "num_groups": "[1, inf)",
     "hint_ratio": "[0, 1)",
+    "keep_sampling": "[0, inf)",
+    "hint_loss_weight": "[0, inf)",
     "accuracy_threshold": "(0, inf)",
     "max_rollouts_mb": "[0, inf)",
     "report_every": "[0, inf)",

@@ -22,11 +22,12 @@ from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import only_run_in
 from hint_grpo.machine.hardware import available_cores, describe_machine, num_local_processes
 from hint_grpo.machine.report_process import write_report
+from hint_grpo.policies.registry import try_policy
 from hint_grpo.rollout import server_process
 from hint_grpo.rollout.access import token_of_the_environment
 from hint_grpo.rollout.prompting import length_limits
 from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
-from hint_grpo.scoring.rewards import make_rewards, try_rewards
+from hint_grpo.scoring.rewards import columns_of, make_rewards, try_rewards
 from hint_grpo.training import ledger
 from hint_grpo.training.callbacks import CleanStart, LogFile, Page, ProgressBar, SignalCheck, StageTimes, Watched
 from hint_grpo.training.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
@@ -79,9 +80,10 @@ def load_data(script: ScriptArguments, training: HintGRPOConfig, processor: Any)
 
 
 def try_plugins(script: ScriptArguments, training: HintGRPOConfig, dataset: Dataset) -> None:
-    """Calls the user's own reward functions once, before a model loads. Raises UserError for what does not work."""
+    """Calls the user's own functions once, before a model loads. Raises UserError for what does not work."""
     names, count = script.reward_funcs, training.num_generations
     try_rewards(names, script.accuracy, script.scorer, dataset[0], count, TrainerState())
+    try_policy(training.policy, dataset[0]["reasoning_steps"], columns_of(dataset[0]), count)
 
 
 def check_data(

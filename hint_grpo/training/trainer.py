@@ -30,35 +30,42 @@ import hint_grpo.machine.stack
 
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather, gather_object, is_peft_model
+from accelerate.utils import broadcast_object_list, gather, gather_object, is_peft_model
 from datasets import Dataset
 from trl.extras.profiling import profiling_context
 
 from hint_grpo.families import WithRows, vision_token_ids
 from hint_grpo.machine.errors import UserError
+from hint_grpo.policies.base import sizes_of
 from hint_grpo.prompts import Message
+from hint_grpo.rollout import redraw
 from hint_grpo.rollout.escalation import (
     Group,
     GroupScorer,
     LevelRule,
+    Rollout,
     RolloutBackend,
     Sampled,
     Turn,
     roll_out,
 )
 from hint_grpo.rollout.hf import TransformersBackend
-from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, length_limits, prepare_prompt
+from hint_grpo.rollout.mixed import roll_out_mixed, separate_advantages
+from hint_grpo.rollout.prompting import PreparedPrompt, PromptEncoder, TurnBuilder, length_limits, prepare_prompt
 from hint_grpo.rollout.server_process import ServerProcess
 from hint_grpo.scoring.rewards import RewardFunction
 from hint_grpo.training import completion_table, ledger, model_card, rollout_log
 from hint_grpo.training.batch import MODEL_INPUTS, Generated, RolloutBatch, with_texts
 from hint_grpo.training.config import HintGRPOConfig
+from hint_grpo.training.hint_loss import hint_mask, hint_nll
 from hint_grpo.training.monitoring import Health, Stages, warn
 from hint_grpo.training.resumable import ResumableTrainer
 
@@ -105,15 +112,20 @@ class HintGRPOTrainer(ResumableTrainer):
         args.log_completions = log_completions
         self.stages = Stages(torch.cuda.synchronize if self.accelerator.device.type == "cuda" else lambda: None)
         self.limits = length_limits(self.model.config, args)
-        self.level_rule = LevelRule.named(args.level_rule, self.reward_weights.tolist())
+        rule = LevelRule.named(args.level_rule, self.reward_weights.tolist())
+        self.level_rule = replace(rule, unsolved=args.policy.unsolved)
         self.scorer = GroupScorer(
             self.reward_funcs, accuracy, self.encoder.decode, args.accuracy_threshold, self._reward_arguments
         )
-        self.turn_builder = TurnBuilder(self.encoder, args.policy, args.hint_injection, self.limits, args.seed)
+        self.turn_builder = TurnBuilder(
+            self.encoder, args.policy, args.hint_injection, self.limits, args.seed, self.progress
+        )
         self.backend = self._make_backend(server)
         self.rollout_log = rollout_log.RolloutLog(
             Path(args.output_dir) / rollout_log.FOLDER, args.keep_rollouts, int(args.max_rollouts_mb * 1e6)
         )
+        # The log-probabilities of the last forward pass, for the loss on hints.
+        self._last_logps: Any = None
         self.rows: list[list[rollout_log.Row]] = []
         """The rollouts of the last batch, of all ranks, one list per prompt; in the main process, if they are stored or shown."""
         # The last batch sampled. TRL's call chain passes no value of ours, so its hooks below read it here; it is set in one
@@ -153,27 +165,66 @@ class HintGRPOTrainer(ResumableTrainer):
         step = self.state.global_step + 1
         self.batch = self.sample(inputs[:: self.num_generations], step)
         scored = super()._generate_and_score_completions(self.batch.trl_inputs())
+        if self.args.group_statistics == "separate":
+            divide = self.args.scale_rewards == "group"
+            own = separate_advantages(self.batch.rollouts, self.reward_weights.tolist(), divide=divide)
+            scored["advantages"] = scored["advantages"].new_tensor(own)
         self._record(self.batch, scored["advantages"].tolist())
         self._check_gap(step)
+        if self.args.hint_loss_weight:
+            completion_ids = scored["completion_ids"]
+            scored["hint_mask"] = hint_mask(self.batch.groups, completion_ids.size(1)).to(completion_ids.device)
         return scored | self.batch.extra_inputs
 
     def sample(self, rows: list[dict[str, Any]], step: int) -> RolloutBatch:
         """B rows to B rollouts, by the policy's current weights."""
-        prompts = [
+        prompts = self._prepare(rows, step)
+        self._sync_weights()
+        with self.stages("generate"):
+            rollouts = self._roll_out(prompts, step)
+            if not self.args.keep_sampling:
+                return RolloutBatch(step, prompts, rollouts)
+            fresh = redraw.fresh_rows(
+                len(self.train_dataset),
+                used=[prompt.row["row"] for prompt in prompts],
+                key=f"{self.args.seed}/{step}/{self.accelerator.process_index}",
+            )
+            drawn = redraw.until_useful(
+                prompts,
+                rollouts,
+                max_rounds=self.args.keep_sampling,
+                useful=lambda rollout: ledger.has_signal(rollout, self.reward_weights.tolist()),
+                draw=lambda count: self._prepare([self.train_dataset[row] for row in islice(fresh, count)], step),
+                roll_out=lambda new_prompts: self._roll_out(new_prompts, step),
+                anywhere=lambda count: any(gather_object([count])),
+            )
+        return RolloutBatch(step, drawn.prompts, drawn.rollouts, drawn.redrawn_tokens, drawn.num_redrawn)
+
+    def _prepare(self, rows: Sequence[dict[str, Any]], step: int) -> list[PreparedPrompt]:
+        return [
             prepare_prompt(self.turn_builder, self.train_dataset, row, index=index, step=step)
             for index, row in enumerate(rows)
         ]
-        self._sync_weights()
-        with self.stages("generate"):
-            rollouts = roll_out(
-                [prompt.turns for prompt in prompts],
-                self.backend,
-                partial(self.score_group, [prompt.row for prompt in prompts]),
-                num_generations=self.num_generations,
-                lazy=self.args.escalation == "lazy",
-                rule=self.level_rule,
-            )
-        return RolloutBatch(step, prompts, rollouts)
+
+    def _roll_out(self, prompts: Sequence[PreparedPrompt], step: int) -> list[Rollout]:
+        """Level by level; or, with a policy that mixes hints in a group, round by round."""
+        score = partial(self.score_group, [prompt.row for prompt in prompts])
+        if sizes := sizes_of(self.turn_builder.policy, self.num_generations):
+            next_turn = partial(self.turn_builder.next_turn, prompts, step)
+            return roll_out_mixed([prompt.turns[0] for prompt in prompts], sizes, self.backend, score, next_turn)
+        return roll_out(
+            [prompt.turns for prompt in prompts],
+            self.backend,
+            score,
+            num_generations=self.num_generations,
+            lazy=self.args.escalation == "lazy",
+            rule=self.level_rule,
+        )
+
+    def progress(self, step: int) -> float:
+        """The share of the training that is done before a step, which counts from 1; 0 if the number of steps is not known."""
+        num_steps = self.state.max_steps or self.args.max_steps
+        return min((step - 1) / num_steps, 1.0) if num_steps > 0 and step > 0 else 0.0
 
     def _sync_weights(self) -> None:
         """Hands the weights to vLLM once per optimizer step, as TRL does before it generates."""
@@ -211,36 +262,66 @@ class HintGRPOTrainer(ResumableTrainer):
             kwargs = {name: value for name, value in kwargs.items() if name in MODEL_INPUTS}
             if not isinstance(model, WithRows) and self.batch.extra_inputs:
                 model = WithRows(model, self.encoder.family, self.batch.extra_inputs)
-            return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+            result = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+            self._last_logps = result[0] if self.args.hint_loss_weight else None
+            return result
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's; the batch trained on brings its own extra picture inputs (it may be older than the one sampled last)."""
         names = [name for name in self.encoder.family.picture_names if name in inputs and name not in MODEL_INPUTS]
         extra_inputs = {name: inputs[name] for name in names}
-        return super()._compute_loss(WithRows(model, self.encoder.family, extra_inputs) if names else model, inputs)
+        model = WithRows(model, self.encoder.family, extra_inputs) if names else model
+        loss = super()._compute_loss(model, inputs)
+        return loss if "hint_mask" not in inputs else loss + self._hint_loss(inputs["hint_mask"])
+
+    def _hint_loss(self, mask: torch.Tensor) -> torch.Tensor | float:
+        """--hint_loss_weight times the mean NLL of the hint's tokens, of the log-probabilities that the loss was made of."""
+        nll = hint_nll(self._last_logps, mask)
+        self._metrics["train"]["hint/nll"].append(gather(nll.detach()).nanmean().item())
+        # As TRL's loss: a mean over the micro-batches that are accumulated.
+        return self.args.hint_loss_weight * nll.nan_to_num(0.0) / self.current_gradient_accumulation_steps
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         with self.stages("update"):  # the rest of a step, without the stages inside it
             return super().training_step(*args, **kwargs)
+
+    def restore_history(self, step: int) -> None:
+        """What the hint policy knew after `step`, from the main process' ledger."""
+        if not self.turn_builder.policy.uses_history:
+            return
+        records = [ledger.read_until(self.ledger_path, step) if self.accelerator.is_main_process else None]
+        (found,) = broadcast_object_list(records)
+        if not found and step and self.accelerator.is_main_process:
+            warn(
+                f"{self.ledger_path} has no record of the steps before {step}: the hint policy starts without a history"
+            )
+        self.turn_builder.memory.add(found or ())
 
     # --- ledger, metrics and log of a step ---
 
     def _record(self, batch: RolloutBatch, advantages: list[float]) -> None:
         """Ledger, rollout log and metrics of this batch, of all ranks together. `advantages`: (B * G), of this rank."""
         weights = self.reward_weights.tolist()
+        redrawn = batch.redrawn_tokens or [0] * len(batch.prompts)
         local = [
-            ledger.make_record(batch.step, prompt.row, rollout, weights, prompt.num_skipped)
-            for prompt, rollout in zip(batch.prompts, batch.rollouts, strict=True)
+            ledger.make_record(batch.step, prompt.row, rollout, weights, prompt.num_skipped, tokens)
+            for prompt, rollout, tokens in zip(batch.prompts, batch.rollouts, redrawn, strict=True)
         ]
         rows = []
         if not self.rollout_log.is_off or self._shows_completions:
             rows = rollout_log.rows_of(batch.step, batch.rows, batch.rollouts, self.reward_func_names, advantages)
         # One collective for all three; then, for each, the lists of all ranks behind one another.
-        by_rank = gather_object([(local, batch.rejected, rows)])
-        records, rejected, rows = (list(chain.from_iterable(lists)) for lists in zip(*by_rank, strict=True))
+        by_rank = gather_object([(local, batch.rejected, rows, [batch.num_redrawn])])
+        records, rejected, rows, num_redrawn = (
+            list(chain.from_iterable(lists)) for lists in zip(*by_rank, strict=True)
+        )
+        if self.turn_builder.policy.uses_history:
+            self.turn_builder.memory.add(records)
         for name, value in ledger.metrics(records, self.args.policy.num_levels).items():
             self._metrics["train"][name].append(value)
         self._metrics["train"]["data/replaced_samples"].append(len(rejected))
+        if self.args.keep_sampling:
+            self._metrics["train"]["data/redrawn_prompts"].append(sum(num_redrawn))
         self.health.signal.add(records, batch.step)
         if self.accelerator.is_main_process:
             ledger.append(self.ledger_path, records)

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from hint_grpo.evaluation.datasets.registry import adapter_of
+from hint_grpo.policies.base import HintedSample, levels_of, sizes_of
+from hint_grpo.policies.history import NOTHING, History, Tried, Visit
+from hint_grpo.policies.registry import make_policy, try_policy
 from hint_grpo.scoring.rewards import make_reward, make_rewards, try_rewards
 
 ROW = {
@@ -68,3 +71,38 @@ def test_a_scorer(files: Path) -> None:
 def test_a_data_set(files: Path) -> None:
     adapter = adapter_of(f"{files}/clocks.py:CLOCKS")
     assert adapter.columns == ("question", "photo", "time")
+
+
+def counts(policy, progress=0.0, history=NOTHING) -> list[int]:
+    return [level.num_steps for level in levels_of(policy, HintedSample("a", ["s"] * 8, "k"), progress, history)]
+
+
+def test_a_hint_policy(files: Path) -> None:
+    policy = make_policy(f"{files}/decaying.py:Decaying", arguments={"start": 0.75})
+    try_policy(policy, ["s"] * 8, {}, 4)
+    assert counts(policy) == [0, 6]
+    assert counts(policy, progress=0.5) == [0, 3]
+    assert counts(policy, progress=0.99) == [0]  # the same number twice is one level
+    solved, failed = (
+        History(visits=[Visit(1, (Tried(0, (value, 0.0)), Tried(6, (1.0, 1.0))))]) for value in (1.0, 0.0)
+    )
+    assert (counts(policy, history=solved), counts(policy, history=failed)) == ([0], [0, 6])
+
+
+def test_a_policy_that_mixes_hints(files: Path) -> None:
+    policy = make_policy(f"{files}/one_hinted.py:OneHinted")
+    try_policy(policy, ["s"] * 8, {}, 4)
+    assert sizes_of(policy, 4) == (3, 1)
+    assert counts(policy) == [0]
+    assert counts(policy, history=History(group=(Tried(0, (0.0, 0.0, 0.0)),))) == [4]
+    assert counts(policy, history=History(group=(Tried(0, (0.0, 1.0, 0.0)),))) == [0]
+
+
+def test_the_policy_and_the_reward_of_the_readme(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(def .*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    (tmp_path / "mine.py").write_text("\n\n".join(blocks))
+    tried(["accuracy", f"{tmp_path}/mine.py:brevity"])
+    policy = make_policy(f"{tmp_path}/mine.py:decaying")
+    assert (counts(policy), counts(policy, progress=0.5)) == ([0, 4], [0, 2])
