@@ -43,7 +43,7 @@ from benchmarks.profiles import NEEDED_LEVELS, OriginalSchedule
 from benchmarks.random_model import QWEN2_5_VL_3B, save_random_model, small
 from benchmarks.step_model import Work
 from hint_grpo.data.dataset import load_training_data
-from hint_grpo.hints import HintPolicy
+from hint_grpo.policies.paper import Adaptive, NoHints
 from hint_grpo.rollout import vllm_colocate
 from hint_grpo.toy.world import build_world
 from hint_grpo.training.config import HintGRPOConfig
@@ -124,7 +124,7 @@ class AlternateVariants(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
         self.variant = VARIANTS[state.global_step % len(VARIANTS)]
-        policy = HintPolicy("none", 1) if self.variant in (PLAIN, EXTRA_PASS) else HintPolicy("adaptive", NUM_LEVELS)
+        policy = NoHints() if self.variant in (PLAIN, EXTRA_PASS) else Adaptive(NUM_LEVELS)
         self.trainer.turn_builder = replace(self.trainer.turn_builder, policy=policy)
         self.trainer.args.schedule = SCHEDULES[self.variant]
         self.trainer.scores_all_levels = self.variant == ORIGINAL

@@ -81,7 +81,9 @@ class StageTimes(TrainerCallback):
             # Since the last step. Of PyTorch's allocator: not the memory of a vLLM with sleep mode, which has its own.
             values["memory/peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
             torch.cuda.reset_peak_memory_stats()
-        highest = gather(torch.tensor([list(values.values())], device=self.trainer.accelerator.device)).max(dim=0).values
+        highest = (
+            gather(torch.tensor([list(values.values())], device=self.trainer.accelerator.device)).max(dim=0).values
+        )
         for name, value in zip(values, highest.tolist(), strict=True):
             self.trainer._metrics["train"][name].append(value)
 
