@@ -1,7 +1,7 @@
 """CorrectedTrainer: ResumableTrainer whose importance weights between vLLM and the policy come from the loss's own forward pass.
 
-TRL runs a forward pass for them when it samples. If the weights do not change between sampling and the loss, the loss's pass gives
-the same log-probabilities (`hint_grpo.training.importance`), and that pass is left out.
+TRL runs a forward pass for them when it samples. If the weights do not change between sampling and the loss, the loss's pass
+gives the same log-probabilities (`hint_grpo.training.importance`), and that pass is left out.
 """
 
 import hint_grpo.machine.stack  # noqa: F401
