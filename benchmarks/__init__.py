@@ -5,7 +5,8 @@ train_step            time and memory of a training step, against plain TRL and 
 escalation            what hint levels add to a training step with vLLM
 scaling               time and memory as a run and its data grow
 scoring               completions scored per second
+report_page           opening and searching the page of a large run
 pictures              what --picture_processing changes
 
-Shared by them: measuring (time, peak memory), profiles (trainers with a fixed level profile), random_model.
+Shared by them: measuring (time, peak memory), chromium, profiles (trainers with a fixed level profile), random_model.
 """

@@ -9,6 +9,10 @@
 Targets on two CPU cores: vllm at least 2.5 times as fast as paper, and a calibrated token at most 2.1 times the cost of a plain
 one. Each measurement is a fresh process. The methods alternate over several rounds and the table shows medians, because a
 machine is seldom idle. Without --model_path a random model of about 25 million parameters is used.
+
+    python benchmarks/calibrated_decoding.py --size 3B --questions 16 64 256 --paper_batch_size 256 --rounds 1      on a GPU
+
+With several numbers of questions a process decodes each in turn, all at once where the method's batch size allows it.
 """
 
 import argparse
@@ -31,16 +35,16 @@ from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.machine.errors import UserError, run_main
 
 METHODS = ("paper", "hf", "vllm", "vllm-0", "plain")
-PAPER_BATCH_SIZE = 10
 NUM_WARM_UP = 2  # questions decoded before the clock starts
 Tokens = dict[str, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One method in one round: wall and CPU seconds, and each question's tokens by its id."""
+    """One method in one round, for the first `questions`: wall and CPU seconds, and each question's tokens by its id."""
 
     method: str
+    questions: int
     seconds: float
     cpu_seconds: float
     tokens: Tokens
@@ -59,17 +63,20 @@ def main() -> None:
     arguments = parse()
     # A process that `in_fresh_process` started: one measurement, printed as the last line.
     if arguments.worker:
-        measured = measure(arguments)
-        print(json.dumps(asdict(measured)))
+        print(json.dumps([asdict(measured) for measured in measure(arguments)]))
         return
     with tempfile.TemporaryDirectory() as scratch:
         prepare(arguments, Path(scratch))
         rounds = []
         for number in range(arguments.rounds):
             rounds.append({method: in_fresh_process(method, arguments) for method in arguments.methods})
-            speeds = "  ".join(f"{method} {measured.speed:.0f}" for method, measured in rounds[-1].items())
-            print(f"round {number + 1}, tokens/s:  {speeds}", flush=True)
-    print(table(rounds, arguments))
+            for place, questions in enumerate(arguments.questions):
+                speeds = "  ".join(f"{method} {measured[place].speed:.0f}" for method, measured in rounds[-1].items())
+                print(f"round {number + 1}, {questions} questions, tokens/s:  {speeds}", flush=True)
+    for place in range(len(arguments.questions)):
+        print(table([{method: measured[place] for method, measured in one.items()} for one in rounds], arguments))
+    if arguments.json:
+        arguments.json.write_text(json.dumps([{m: list(map(asdict, them)) for m, them in r.items()} for r in rounds]))
 
 
 def parse() -> argparse.Namespace:
@@ -77,22 +84,30 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model_path", type=Path, help="a real model instead of the random one")
     parser.add_argument("--prompt_path", type=Path, help="questions in GeoQA's layout (default: the toy world's)")
     parser.add_argument("--data_path", type=Path, help="folder Geo170K with their pictures")
-    parser.add_argument("--questions", type=int, default=40)
+    parser.add_argument("--questions", type=int, nargs="+", default=[40])
     parser.add_argument("--max_new_tokens", type=int, default=128)
     parser.add_argument("--scale", type=float, default=0.8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--hf_batch_size", type=int, default=PAPER_BATCH_SIZE, help="questions per batch of hf")
-    parser.add_argument("--vllm_batch_size", type=int, default=40, help="questions in vLLM at once")
+    parser.add_argument(
+        "--paper_batch_size", type=int, default=10, help="questions per batch of paper (10: the paper's)"
+    )
+    parser.add_argument("--hf_batch_size", type=int, default=10, help="questions per batch of hf")
+    parser.add_argument("--vllm_batch_size", type=int, help="questions in vLLM at once (default: all)")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--gpu_memory_utilization", type=float, default=0.9)
     parser.add_argument("--end_share", type=float, default=0.01, help="share of end tokens in the random vocabulary")
-    parser.add_argument("--hidden_size", type=int, default=512, help="of the random model")
-    parser.add_argument("--layers", type=int, default=6, help="of the random model")
+    parser.add_argument(
+        "--size", choices=("small", "3B"), default="small", help="3B: Qwen2.5-VL-3B's dimensions, for a GPU"
+    )
+    parser.add_argument("--hidden_size", type=int, default=512, help="of the small random model")
+    parser.add_argument("--layers", type=int, default=6, help="of the small random model")
+    parser.add_argument("--json", type=Path, help="also write the raw numbers to this file")
     parser.add_argument("--worker", choices=METHODS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if bool(arguments.prompt_path) != bool(arguments.data_path):
         raise UserError("--prompt_path and --data_path must be given together")
+    arguments.vllm_batch_size = arguments.vllm_batch_size or max(arguments.questions)
     return arguments
 
 
@@ -101,45 +116,50 @@ def prepare(arguments: argparse.Namespace, scratch: Path) -> None:
     if arguments.prompt_path is None:
         from hint_grpo.toy.world import write_test_data
 
-        arguments.prompt_path = write_test_data(scratch, arguments.questions, seed=0)
+        arguments.prompt_path = write_test_data(scratch, max(arguments.questions), seed=0)
         arguments.data_path = scratch / "Geo170K"
     if arguments.model_path is None:
-        from random_model import save_random_model
+        from random_model import QWEN2_5_VL_3B, save_random_model, small
 
         arguments.model_path = scratch / "random"
-        size = save_random_model(
-            arguments.model_path,
-            hidden_size=arguments.hidden_size,
-            num_layers=arguments.layers,
-            vocab_size=4096,
-            end_share=arguments.end_share,
-        )
-        print(f"random model of {size / 1e6:.1f} M parameters")
+        size = QWEN2_5_VL_3B if arguments.size == "3B" else small(arguments.hidden_size, arguments.layers)
+        parameters = save_random_model(arguments.model_path, size, end_share=arguments.end_share)
+        print(f"random model of {parameters / 1e6:.1f} M parameters")
 
 
-def in_fresh_process(method: str, arguments: argparse.Namespace) -> Measurement:
+def in_fresh_process(method: str, arguments: argparse.Namespace) -> list[Measurement]:
     """Runs this script for one method. Raises UserError with the end of its output if it fails."""
-    values = {name: value for name, value in vars(arguments).items() if name not in ("worker", "methods", "rounds")}
-    flags = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+    values = {
+        name: value for name, value in vars(arguments).items() if name not in ("worker", "methods", "rounds", "json")
+    }
+    flags = [
+        text
+        for name, value in values.items()
+        for text in (f"--{name}", *map(str, value if isinstance(value, list) else [value]))
+    ]
     command = [sys.executable, __file__, *flags, "--worker", method]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         raise UserError(f"{method} failed:\n{process.stderr[-3000:]}")
-    return Measurement(**json.loads(process.stdout.splitlines()[-1]))
+    return [Measurement(**values) for values in json.loads(process.stdout.splitlines()[-1])]
 
 
-def measure(arguments: argparse.Namespace) -> Measurement:
-    """Decodes all questions with `arguments.worker`; loading and the first NUM_WARM_UP questions are not measured."""
+def measure(arguments: argparse.Namespace) -> list[Measurement]:
+    """Decodes every number of questions with `arguments.worker`; loading and the first NUM_WARM_UP are not measured."""
     requests = read_requests(arguments)
     decode = LOADERS[arguments.worker](arguments)
     decode(requests[:NUM_WARM_UP])
-    wall, cpu = time.perf_counter(), time.process_time()
-    tokens = decode(requests)
-    return Measurement(arguments.worker, time.perf_counter() - wall, time.process_time() - cpu, tokens)
+    measured = []
+    for questions in arguments.questions:
+        wall, cpu = time.perf_counter(), time.process_time()
+        tokens = decode(requests[:questions])
+        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+        measured.append(Measurement(arguments.worker, questions, seconds, cpu_seconds, tokens))
+    return measured
 
 
 def read_requests(arguments: argparse.Namespace) -> list[DecodeRequest]:
-    lines = arguments.prompt_path.read_text(encoding="utf-8").splitlines()[: arguments.questions]
+    lines = arguments.prompt_path.read_text(encoding="utf-8").splitlines()[: max(arguments.questions)]
     rows = [json.loads(line) for line in lines]
     root = arguments.data_path.resolve()
     return [
@@ -208,8 +228,8 @@ def load_paper(arguments: argparse.Namespace) -> Callable[..., Tokens]:
 
     def decode(requests: list[DecodeRequest]) -> Tokens:
         tokens: Tokens = {}
-        for start in range(0, len(requests), PAPER_BATCH_SIZE):
-            tokens |= decode_batch(requests[start : start + PAPER_BATCH_SIZE])
+        for start in range(0, len(requests), arguments.paper_batch_size):
+            tokens |= decode_batch(requests[start : start + arguments.paper_batch_size])
         return tokens
 
     return decode
@@ -285,8 +305,8 @@ LOADERS: dict[str, Callable[[argparse.Namespace], Callable[..., Tokens]]] = {
 def table(rounds: list[dict[str, Measurement]], arguments: argparse.Namespace) -> str:
     """Medians over the rounds; ratios are computed within a round, because both sides then saw the same load."""
     lines = [
-        f"{arguments.questions} questions, up to {arguments.max_new_tokens} tokens each, scale {arguments.scale}, "
-        f"median of {len(rounds)} rounds",
+        f"{rounds[0][arguments.methods[0]].questions} questions, up to {arguments.max_new_tokens} tokens each, "
+        f"scale {arguments.scale}, median of {len(rounds)} rounds",
         f"{'method':8} {'tokens':>7} {'tokens/s':>9} {'x paper':>8} {'cost (plain 1)':>15} {'cpu s/1000 tokens':>18}",
     ]
     for method in arguments.methods:

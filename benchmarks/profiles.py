@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from trl.trainer.utils import pad
 
-from hint_grpo.rollout.escalation import Group, GroupScorer, Sampled, Turn
+from hint_grpo.rollout.escalation import Group, Sampled, Turn
+from hint_grpo.rollout.scorer import GroupScorer
 from hint_grpo.training.trainer import HintGRPOTrainer
 
 NEEDED_LEVELS = (0, 0, 1, 2)  # the lowest level at which a prompt succeeds, by its place in the step

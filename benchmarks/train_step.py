@@ -1,6 +1,6 @@
 """The cost of a training step: plain TRL, this trainer without and with hint levels, the schedule of the original code.
 
-    python benchmarks/train_step.py [--steps 2] [--rounds 6] [--tokens 96]
+    python benchmarks/train_step.py [--steps 2] [--rounds 6] [--tokens 96] [--only_storing]
 
 One process times all variants in turn, round by round, so that other load on the machine affects all alike; the table has
 medians and ratios. The setting: the toy world's Qwen2.5-VL, rollouts by transformers (plain TRL's vLLM path does not run on a
@@ -9,6 +9,10 @@ level 1, a quarter at level 2.
 
 The original's schedule samples every level of every prompt, scores every level by the policy and the reference model, and uses
 one of them. Peak memory is measured in a fresh process per variant, above what the process used before training.
+
+Storing the rollouts (rollouts/) is part of every step but plain TRL's. Its share is measured inside the steps of num_groups 3:
+two runs with and without it would differ by more than it takes. Target: at most 2 % of a step, and no memory that grows with
+the steps.
 """
 
 import sys
@@ -23,20 +27,27 @@ import json
 import platform
 import statistics
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from datasets import Dataset
 from transformers import AutoProcessor
 from trl import GRPOConfig, GRPOTrainer
 
-from benchmarks.measuring import StepTimes, in_fresh_process, peak_of
+from benchmarks.measuring import StepTimes, in_fresh_process, peak_of, rss
 from benchmarks.profiles import OriginalSchedule, ProfiledTrainer
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.data.images import open_image
+from hint_grpo.machine.hardware import describe_machine
 from hint_grpo.prompts import training_messages
 from hint_grpo.toy.world import World, build_world
+from hint_grpo.training import rollout_log
 from hint_grpo.training.config import HintGRPOConfig
 
 PLAIN, ONE, THREE, ORIGINAL = "plain TRL", "num_groups 1", "num_groups 3", "original's schedule"
@@ -124,6 +135,80 @@ def peak_memory(variant: str, world: World, folder: Path, tokens: int) -> int:
     return peak_of(make(variant, world, folder, tokens, steps=3).train)
 
 
+@dataclass
+class Storing:
+    """What storing the rollouts costs."""
+
+    steps: int
+    completions: int  # per step
+    step_s: float  # median
+    storing_s: float  # median; the part of the steps that makes and writes rows
+    share: float  # of all steps together
+    num_bytes: int  # on disk, per completion
+    appended: tuple[int, int]  # from this many steps to this many,
+    grown: int  # the process's memory grew by these bytes
+
+
+@contextmanager
+def storing_times() -> Iterator[list[float]]:
+    """The seconds of every call that makes or writes rows of the rollout log."""
+    seconds: list[float] = []
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return function(*args)
+            finally:
+                seconds.append(time.perf_counter() - begun)
+
+        return call
+
+    log = rollout_log.RolloutLog
+    with (
+        patch.object(rollout_log, "rows_of", timed(rollout_log.rows_of)),
+        patch.object(log, "append", timed(log.append)),
+    ):
+        yield seconds
+
+
+def measure_storing(world: World, folder: Path, tokens: int, steps: int) -> Storing:
+    """Trains `steps` steps after one to warm up; then appends the rows of the last step many times."""
+    trainer = make(THREE, world, folder, tokens, steps + 1)
+    clock = StepTimes()
+    trainer.add_callback(clock)
+    with storing_times() as calls:
+        trainer.train()
+    storing = [making + writing for making, writing in zip(calls[::2], calls[1::2], strict=True)]
+    written = sum(file.stat().st_size for file in rollout_log.files_in(folder / rollout_log.FOLDER))
+    total = sum(1 for _ in rollout_log.read(folder / rollout_log.FOLDER))
+    few, many = 200, 5_000
+    log, grown = rollout_log.RolloutLog(folder / "again", "all", 10**12), 0
+    for step in range(1, many + 1):
+        log.append(step, trainer.rows)
+        grown = rss() if step == few else grown
+    return Storing(
+        steps=steps,
+        completions=total // (steps + 1),
+        step_s=statistics.median(clock.seconds[1:]),
+        storing_s=statistics.median(storing[1:]),
+        share=sum(storing[1:]) / sum(clock.seconds[1:]),
+        num_bytes=written // total,
+        appended=(few, many),
+        grown=rss() - grown,
+    )
+
+
+def storing_report(found: Storing) -> str:
+    few, many = found.appended
+    return (
+        f"storing the rollouts, {found.completions} completions per step: {1000 * found.storing_s:.1f} ms of a step of "
+        f"{found.step_s:.2f} s (medians of {found.steps} steps), {100 * found.share:.2f} % of all steps; "
+        f"{found.num_bytes} bytes per completion on disk; the process grows by {found.grown / 2**20:.1f} MiB while "
+        f"{many - few:,} more steps are stored ({describe_machine()})"
+    )
+
+
 def report(seconds: dict[str, list[float]], memory: dict[str, int], arguments: argparse.Namespace) -> str:
     median = {variant: statistics.median(values) for variant, values in seconds.items()}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU cores"
@@ -154,17 +239,25 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="steps per variant and round")
     parser.add_argument("--rounds", type=int, default=6, help="measured rounds, after one to warm up")
     parser.add_argument("--tokens", type=int, default=96, help="tokens per completion")
+    parser.add_argument("--storing_steps", type=int, default=12, help="steps in which storing the rollouts is measured")
+    parser.add_argument(
+        "--only_storing", action="store_true", help="measure what storing the rollouts costs, and no more"
+    )
     parser.add_argument("--json", type=Path, help="also write the raw numbers to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         world = build_world(root / "world", num_train=96, num_test=1, families=("Qwen2.5-VL",))
+        storing = in_fresh_process(measure_storing, world, root / "storing", arguments.tokens, arguments.storing_steps)
+        print(storing_report(storing), flush=True)
+        if arguments.only_storing:
+            return
         memory = {
             variant: in_fresh_process(peak_memory, variant, world, root / "memory", arguments.tokens)
             for variant in VARIANTS
         }
         seconds = time_steps(world, root / "time", arguments.tokens, arguments.steps, arguments.rounds)
-    print(report(seconds, memory, arguments))
+    print(f"\n{report(seconds, memory, arguments)}")
     if arguments.json:
         arguments.json.write_text(json.dumps({"seconds": seconds, "memory": memory}))
 

@@ -47,7 +47,7 @@ def training_command(
     Under torchrun if `torchrun` is set, with several processes, and for DeepSpeed and FSDP, which need its environment
     variables. recipe: a file for --config, relative to ROOT.
     """
-    torchrun = torchrun or num_processes > 1 or any(str(flags.get(name, "none")) != "none" for name in SHARDING)
+    torchrun = torchrun or num_processes > 1 or any(flags.get(name) not in (None, "none") for name in SHARDING)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
     launcher += ["--shutdown-timeout", "300"]  # seconds: time to write a checkpoint after SIGTERM
     config = [] if recipe is None else ["--config", str(recipe)]

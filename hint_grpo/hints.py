@@ -1,17 +1,15 @@
 """Adaptive hints (paper section 3.2): how many reasoning steps each level gives, which levels fit, and which one is trained on.
 
-Pure functions without torch. data/llava_cot.py cuts a reasoning into steps; the levels built here are prompted by
-rollout/prompting.py and escalated one after the other by rollout/escalation.py.
+Pure functions without torch. data/llava_cot.py cuts a reasoning into steps, hint_grpo/policies decides how many of them a
+prompt gets; the levels are prompted by rollout/prompting.py and escalated one after the other by rollout/escalation.py.
 
 Letters: M hint levels (`num_levels`; H in the names of lists), L reasoning steps of a sample, G completions per group.
 """
 
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 # ----------------------------------------------------------------------------------------------------
 # Steps given at a level.
@@ -86,7 +84,7 @@ def chosen_level(
 
 
 # ----------------------------------------------------------------------------------------------------
-# The levels of a sample.
+# A level of a sample. hint_grpo.policies decides which levels a sample has.
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,57 +94,6 @@ class HintLevel:
     level: int
     num_steps: int
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class HintPolicy:
-    """How much of a reasoning is given: adaptive hints (the method), or one of the paper's ablations.
-
-    kind         adaptive: levels 0..M-1, lowest first | fixed: always `ratio` | random: a new ratio each time | none
-    num_levels   M, for adaptive hints
-    ratio        alpha in [0, 1), for fixed hints
-    counts       exact: floor(L * i / M) | float: int(L * (i / M)), as in the released code
-    equal_hints  skip: leave out levels whose hint equals that of the level below | sample: all M levels (released code)
-    """
-
-    kind: Literal["adaptive", "fixed", "random", "none"] = "adaptive"
-    num_levels: int = 3
-    ratio: float = 0.0
-    counts: Literal["exact", "float"] = "exact"
-    equal_hints: Literal["skip", "sample"] = "skip"
-
-    def count(self, num_steps: int, level: int) -> int:
-        """Steps given at a level of adaptive hints, of `num_steps` in all."""
-        count_at = num_hint_steps if self.counts == "exact" else num_hint_steps_in_floats
-        return count_at(num_steps, level, self.num_levels)
-
-    def levels(self, steps: Sequence[str], *, key: str) -> tuple[HintLevel, ...]:
-        """The levels to try for a sample, lowest first; `key` seeds the random ratio (run, step and sample).
-
-        Two levels with the same number of steps are the same prompt, so by default a sample with one step has only level 0.
-        """
-        if self.kind == "adaptive":
-            counts = [self.count(len(steps), level) for level in range(self.num_levels)]
-            kept = [
-                level
-                for level, count in enumerate(counts)
-                if self.equal_hints == "sample" or level == 0 or count > counts[level - 1]
-            ]
-            return tuple(HintLevel(level, counts[level], hint_prefix(steps, counts[level])) for level in kept)
-        # Fixed, random and no hints: a single level.
-        ratio = {"none": 0.0, "fixed": self.ratio, "random": random.Random(key).random()}[self.kind]
-        count = num_steps_at_ratio(len(steps), ratio)
-        return (HintLevel(0, count, hint_prefix(steps, count)),)
-
-    def longest_levels(self, steps: Sequence[str]) -> tuple[HintLevel, ...]:
-        """The levels to try for a sample; for random ratios, the longest hint that can be drawn (for length checks)."""
-        if self.kind == "random":
-            return HintPolicy("fixed", 1, 0.999999).levels(steps, key="")
-        return self.levels(steps, key="")
-
-    def gives_hints(self, num_steps: int) -> bool:
-        """Whether a sample with that many reasoning steps gets a hint at any level."""
-        return any(level.num_steps > 0 for level in self.longest_levels([""] * num_steps))
 
 
 # ----------------------------------------------------------------------------------------------------

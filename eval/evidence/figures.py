@@ -96,10 +96,10 @@ def draw_scales(results: Results, one: Experiment, stem: Path) -> None:
                     {"model": label, "cue": cue, "scale": scale, "accuracy": share, "low": ends[0], "high": ends[1]}
                     for scale, (share, ends) in zip(results.study.scales, values, strict=True)
                 ]
-        axis.set_title(f"{cue} (agrees with {100 * VALIDITY[cue]:.0f} % of the discs)", fontsize=9)
+        axis.set_title(f"{cue}\n(agrees with {100 * VALIDITY[cue]:.0f} % of the discs)", fontsize=9)
         axis.set_xlabel("calibration scale", fontsize=8)
     axes[0].set_ylabel("accuracy", fontsize=8)
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = axes[-1].get_legend_handles_labels()  # the panel with the most models: also those after training
     figure.legend(handles, labels, frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2)
     save(figure, rows, stem)
 

@@ -27,6 +27,7 @@ TRAINING: dict[str, Any] = {
     "use_vllm": False,  # for 40 steps of this size transformers is faster: vLLM needs longer to start
     "gradient_checkpointing": False,
     "log_completions": False,
+    "report": False,  # no page per run: the tables are the report
 }
 
 # Methods are recipes of eval/recipes, as the paper's table uses them.

@@ -4,7 +4,7 @@ import sys
 import time
 
 from eval.reproduce import report
-from eval.reproduce.cli import experiments_from, output_folder, parse, select
+from eval.reproduce.cli import SCHEDULES, experiments_from, output_folder, parse, seeds_of, select
 from eval.reproduce.plan import build_toy_world, check_paths, plan_runs, print_commands, run_missing
 from eval.reproduce.recipes import BASE
 from eval.reproduce.steps import Training
@@ -15,6 +15,12 @@ def main() -> int:
     """Returns the exit code: 1 if a run failed."""
     options, overrides = parse(sys.argv[1:])
     selection = select(options)
+    if options.table == SCHEDULES and options.world == "toy":
+        # Imported here: it needs the experiments of eval.evidence, and with them torch.
+        from eval.reproduce.schedules import run_schedules
+
+        run_schedules(selection.rows, seeds_of(options), output_folder(options), overrides)
+        return 0
     experiments = experiments_from(options, overrides)
     plans = plan_runs(selection.rows, selection.both_ways)
     # A folder with a run of other settings is refused before anything starts.

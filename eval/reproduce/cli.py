@@ -35,10 +35,13 @@ Runs or resumes what is missing for the paper's ablation table and figures, then
         --eval_data /PATH/TO/Geo170K --prompt_path eval/prompts/geoqa_test_prompts.jsonl --output_dir output/reproduce
     ... --rows grpo,hint_grpo_m3        only these rows            ... --figures      the figures and the runs they need
     ... --preset paper released         settings of the paper's text, then of the authors' released code (docs/faithfulness.md)
+    ... --table schedules --world toy   other papers' hint schedules on toy models, over seeds (docs/hint_schedules.md)
     ... --dry_run                       only prints the commands   ... -- --max_steps 8    flags for every train_model.py
 
 Training and evaluation run train_model.py and test_model.py, with their output in OUTPUT_DIR/logs. Finished steps are
 skipped; after an interruption, rerun the same command to resume."""
+SCHEDULES = "schedules"
+"""The table that --world toy trains with several seeds (eval/reproduce/schedules.py)."""
 PATHS = ("model_path", "data_path", "eval_data", "prompt_path")
 
 
@@ -98,6 +101,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Flags]:
         help="YAML of the flags that all runs share (default: eval/recipes/settings/{paper,toy}.yaml)",
     )
     add("--num_processes", type=int, help="training processes (default: all GPUs but one; 1 without a GPU)")
+    add("--seeds", type=int, nargs="+", help="of --table schedules --world toy (default: 1 2 3)")
     add("--limit", type=int, help="only the first N questions")
     add("--dry_run", action="store_true", help="print the commands of the unfinished steps, run nothing")
     return parser.parse_args(own), read_flags(others)
@@ -106,7 +110,19 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Flags]:
 def output_folder(options: argparse.Namespace) -> Path:
     """--output_dir or its default, absolute."""
     toy = options.world == "toy"
-    return (options.output_dir or ROOT / "output" / f"reproduce{'_toy' if toy else ''}").resolve()
+    name = "reproduce_schedules" if toy and options.table == SCHEDULES else f"reproduce{'_toy' if toy else ''}"
+    return (options.output_dir or ROOT / "output" / name).resolve()
+
+
+def seeds_of(options: argparse.Namespace) -> tuple[int, ...]:
+    """--seeds. Raises UserError for flags that --table schedules --world toy does not have, and for a repeated seed."""
+    for name in ("figures", "limit", "num_processes", "settings", "dry_run"):
+        if getattr(options, name):
+            raise UserError(f"--{name} does not go with --table {SCHEDULES} --world toy")
+    seeds = tuple(options.seeds or (1, 2, 3))
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {' '.join(map(str, seeds))}: give each seed once")
+    return seeds
 
 
 def experiments_from(options: argparse.Namespace, overrides: Flags) -> list[Experiment]:

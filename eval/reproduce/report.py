@@ -109,7 +109,7 @@ def table_text(results: Sequence[RowResult]) -> str:
 
 def save_table_csv(results: Sequence[RowResult], path: Path) -> None:
     """The table's numbers unrounded, with the intervals in separate columns."""
-    from hint_grpo.training.plots import write_csv  # imports matplotlib
+    from hint_grpo.figures import write_csv  # imports matplotlib
 
     write_csv(path, [_record(result) for result in results])
 

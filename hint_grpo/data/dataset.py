@@ -2,7 +2,8 @@
 
     JSON lines -> reader (llava_cot.py or own_records.py) -> length filter -> samples.arrow -> samples with an image
 
-Columns: id, image (absolute path; opened later, one at a time), question, solution, reasoning_steps, source.
+Columns: id, image (absolute path; opened later, one at a time), question, solution, reasoning_steps, source, extra (the
+record's other fields as JSON).
 The text work (readers, filters, steps, lengths) is done once and cached. Whether the images exist is checked
 on every start, since unpacking a forgotten archive does not change the cached file.
 """
@@ -42,7 +43,7 @@ REPORT_FILE = "report.json"
 BATCH_SIZE = 1000
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "image", "question", "solution")]
-    + [("reasoning_steps", pa.list_(pa.string())), ("source", pa.string())]
+    + [("reasoning_steps", pa.list_(pa.string())), ("source", pa.string()), ("extra", pa.string())]
 )
 
 

@@ -5,8 +5,9 @@ as file:line with the reason. A file that is not JSON lines at all is a UserErro
 """
 
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -98,12 +99,37 @@ class BadRecord(ValueError):
     """A record that cannot be used; `str(error)` is the reason."""
 
 
+class NumberText(str):
+    """A number as it is written in the file: text that `other_fields` makes a number again."""
+
+
 def text_field(fields: dict[str, Any], name: str) -> str:
     """A field that must hold text; raises BadRecord."""
     value = fields.get(name)
     if not isinstance(value, str):
         raise BadRecord(f'"{name}" is {"missing" if value is None else "not text"}')
     return value
+
+
+def other_fields(fields: dict[str, Any], known: Collection[str]) -> str:
+    """A record's fields that are not `known`, as a JSON object; "" if there are none."""
+    others = {name: _with_numbers(value) for name, value in fields.items() if name not in known}
+    return json.dumps(others, ensure_ascii=False) if others else ""
+
+
+def _with_numbers(value: Any) -> Any:
+    """The value with numbers instead of their texts; one that Python does not convert (5,000 digits) stays text."""
+    if isinstance(value, list):
+        return [_with_numbers(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _with_numbers(one) for name, one in value.items()}
+    if not isinstance(value, NumberText):
+        return value
+    try:
+        number = float(value) if set(value) & set(".eE") else int(value)
+    except ValueError:
+        return str(value)
+    return str(value) if isinstance(number, float) and math.isinf(number) else number
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -121,7 +147,9 @@ def parse_line(line: bytes) -> dict[str, Any]:
     are no problem.
     """
     try:
-        fields = json.loads(line.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+        fields = json.loads(
+            line.decode("utf-8"), parse_int=NumberText, parse_float=NumberText, parse_constant=_refuse_constant
+        )
         if b"\\ud" in line.lower():  # half of a surrogate pair is legal JSON, but not legal text
             json.dumps(fields, ensure_ascii=False).encode("utf-8")
     except (UnicodeDecodeError, UnicodeEncodeError) as error:

@@ -19,7 +19,7 @@ from typing import Any
 
 from hint_grpo.data.answers import conclusion_value
 from hint_grpo.data.fill_in import clean_question, fill_in, one_image, refuse_special_tokens
-from hint_grpo.data.jsonl import BadRecord, JsonRecord, UniqueIds
+from hint_grpo.data.jsonl import BadRecord, JsonRecord, UniqueIds, other_fields
 from hint_grpo.data.paths import BadImage, ImageRoot
 from hint_grpo.data.samples import Dropped, Filter, Outcome, Refused, Rules, Sample
 from hint_grpo.scoring.checker import is_latex
@@ -186,6 +186,7 @@ class LlavaCotReader:
             solution=solution,
             reasoning_steps=released_steps(reasoning) if self.step_rules == "released" else split_steps(reasoning),
             source=record.source,
+            extra=other_fields(record.fields, ("id", "image", "conversations")),
         )
 
     def _question_and_solution(self, question: str, answer: str, conclusion: str) -> tuple[str, str]:

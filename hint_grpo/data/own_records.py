@@ -4,16 +4,19 @@
      "reasoning_steps": ["Row 1 has 1.", "Row 2 has 3."]}
 
 `id` is optional. `reasoning_steps` may be missing or empty; such a sample never gets a hint. The image path is relative
-to the data folder. A letter as solution becomes its option's text, as for LLaVA-CoT (llava_cot.py).
+to the data folder. A letter as solution becomes its option's text, as for LLaVA-CoT (llava_cot.py). Other fields reach
+rewards and hint policies as columns.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hint_grpo.data.fill_in import clean_question, fill_in, one_image, refuse_special_tokens
-from hint_grpo.data.jsonl import BadRecord, JsonRecord, UniqueIds, text_field
+from hint_grpo.data.jsonl import BadRecord, JsonRecord, UniqueIds, other_fields, text_field
 from hint_grpo.data.paths import BadImage, ImageRoot
 from hint_grpo.data.samples import Dropped, Filter, Outcome, Refused, Sample
+
+FIELDS = ("id", "image", "question", "solution", "reasoning_steps")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class OwnReader:
                 solution=solution if value is None else value,
                 reasoning_steps=steps,
                 source=record.source,
+                extra=other_fields(record.fields, FIELDS),
             )
         except BadImage:
             yield Dropped(Filter.IMAGE_OUTSIDE, record.source)

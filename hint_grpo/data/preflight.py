@@ -23,8 +23,9 @@ from hint_grpo.data.picture_processing import Pictures
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
 from hint_grpo.families import Family, family_of
-from hint_grpo.hints import HintPolicy, LengthLimits
+from hint_grpo.hints import LengthLimits
 from hint_grpo.machine.hardware import available_cores
+from hint_grpo.policies.base import HintPolicy
 from hint_grpo.prompts import Message, begun_turn, evaluation_messages, question_with_hint, training_messages
 from hint_grpo.scoring import can_read, score
 

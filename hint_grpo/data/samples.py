@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from hint_grpo.data.jsonl import Occurrences
 from hint_grpo.data.paths import EMPTY, MISSING, OUTSIDE, UNREADABLE
-from hint_grpo.hints import HintPolicy
+from hint_grpo.policies.base import HintPolicy
 
 Rules = Literal["project", "released"]
 """The rules by which a record is read or a reasoning is cut: this project's, or those of the authors' released code
@@ -31,6 +31,8 @@ class Sample:
     reasoning_steps: tuple[str, ...]
     source: str
     """Where it was read, as file:line."""
+    extra: str = ""
+    """The record's other fields as a JSON object, for rewards and hint policies; "" if it has none."""
 
 
 # ----------------------------------------------------------------------------------------------------

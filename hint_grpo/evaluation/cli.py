@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hint_grpo.calibration.decoder import BACKENDS, DTYPES, PICTURE_PROCESSING
-from hint_grpo.evaluation.datasets.registry import ADAPTERS
+from hint_grpo.evaluation.datasets.registry import ADAPTERS, adapter_of
 from hint_grpo.evaluation.settings import (
     ACCURACY_PROTOCOLS,
     DEFAULT,
@@ -25,6 +25,7 @@ from hint_grpo.hub import ANY_WEIGHTS, check_model_files, download_model, find_m
 from hint_grpo.machine.errors import UserError, did_you_mean, run_main
 from hint_grpo.machine.files import check_output
 from hint_grpo.machine.hardware import check_gpus, count_gpus
+from hint_grpo.plugins import is_reference
 
 DESCRIPTION = "Evaluate a model on GeoQA, any question file of its form, or a benchmark, with text-bias calibration."
 EPILOG = """\
@@ -90,7 +91,7 @@ def settings_from(options: argparse.Namespace) -> EvaluationSettings:
         limit=options.limit,
         no_image=options.no_image,
         preset=options.preset,
-        protocol=options.protocol or ACCURACY_PROTOCOLS[0],
+        protocol=options.scorer or options.protocol or ACCURACY_PROTOCOLS[0],
         skip_bad=options.skip_bad,
     )
 
@@ -137,6 +138,17 @@ def _gpu_ids(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of GPU numbers such as 0,1,2") from None
 
 
+def _benchmark(text: str) -> str:
+    adapter_of(text)  # raises UserError
+    return text
+
+
+def _reference(text: str) -> str:
+    if not is_reference(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a function as file.py:name or module:name")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="test_model.py",
@@ -166,8 +178,9 @@ def _add_subject_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--prompt_path", type=Path, help="question file, such as eval/prompts/geoqa_test_prompts.jsonl")
     group.add_argument(
         "--benchmark",
-        choices=tuple(ADAPTERS),
-        help="instead of a question file: one of these data sets (docs/datasets.md)",
+        type=_benchmark,
+        metavar="NAME",
+        help=f"instead of a question file: {', '.join(ADAPTERS)} (docs/datasets.md), or your own Adapter as file.py:name",
     )
     group.add_argument("--output_dir", type=Path, help="default: output/eval/MODEL/QUESTION_FILE (or .../BENCHMARK)")
     group.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
@@ -183,6 +196,12 @@ def _add_subject_flags(group: argparse._ArgumentGroup) -> None:
         choices=ACCURACY_PROTOCOLS,
         help="what `Accuracy:` counts; released_evaluation compares the completion with the ground truth, paper (the "
         "default) the other way round",
+    )
+    group.add_argument(
+        "--scorer",
+        type=_reference,
+        metavar="FILE.py:NAME",
+        help="your own function of a completion and a ground truth, instead of --protocol (docs/your_own.md)",
     )
     group.add_argument(
         "--no_report", action="store_true", help="do not write the page OUTPUT_DIR/report.html at the end"
@@ -242,7 +261,9 @@ def main() -> int:
         from hint_grpo.evaluation.rescore import rescore
 
         output = output_folder(options)
-        summaries = rescore(output, options.scale, no_image=options.no_image, protocol=options.protocol)
+        summaries = rescore(
+            output, options.scale, no_image=options.no_image, protocol=options.scorer or options.protocol
+        )
     else:
         settings = settings_from(options)
         check(settings)

@@ -20,8 +20,10 @@ from hint_grpo.data.questions import Judging, Question
 from hint_grpo.evaluation.results import Answer, Result
 from hint_grpo.evaluation.settings import ACCURACY_PROTOCOLS
 from hint_grpo.machine.files import replace_file
+from hint_grpo.plugins import is_reference
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.scoring.choices import last_yes_or_no, letters_given, letters_led_to, yes_or_no
+from hint_grpo.scoring.plugged import plugged_scorer
 from hint_grpo.scoring.single_value import MAX_CHARACTERS, read_single_value
 from hint_grpo.scoring.vocabulary import UP_TO_ANSWER_IS, is_option, texts_by_letter
 
@@ -64,8 +66,11 @@ def judge_again(result: Result, protocol: str = ACCURACY_PROTOCOLS[0]) -> Result
 def is_judged_correct(completion: str, gold: str, judging: Judging, protocol: str) -> bool:
     """Whether a completion answers its question correctly, by the kind of question.
 
-    `gold` is a value, the correct option's letter, "yes" or "no". False for the kind "none", which is judged elsewhere.
+    `gold` is a value, the correct option's letter, "yes" or "no". False for the kind "none", which is judged elsewhere. If
+    `protocol` is a path to a scorer, that decides for every kind: 1 or more is correct.
     """
+    if is_reference(protocol) and judging.judge != "none":
+        return plugged_scorer(protocol)(completion, gold) >= 1
     if judging.judge == "choice":
         return _chosen_letter(completion, judging.options, protocol) == gold
     if judging.judge == "yes_no":

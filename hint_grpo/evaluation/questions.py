@@ -15,7 +15,7 @@ from hint_grpo.data.jsonl import Occurrences
 from hint_grpo.data.paths import BadImage, ImageRoot
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question, read_questions
-from hint_grpo.evaluation.datasets.registry import ADAPTERS
+from hint_grpo.evaluation.datasets.registry import adapter_of
 from hint_grpo.evaluation.settings import EvaluationSettings
 from hint_grpo.hints import LengthLimits
 from hint_grpo.hub import SAFETENSORS, check_model_files
@@ -124,7 +124,7 @@ def _from_dataset(settings: EvaluationSettings) -> _Read:
 
     assert settings.benchmark is not None
     found = read_dataset(
-        ADAPTERS[settings.benchmark],
+        adapter_of(settings.benchmark),
         settings.data_path,
         settings.pictures,
         limit=settings.limit,

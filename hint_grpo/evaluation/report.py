@@ -1,6 +1,5 @@
 """The report of a finished run: disagreements between the protocols, the table, the accuracy as the last line; and the plot."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,12 +160,11 @@ def draw_scales(summaries: Sequence[Summary], output: Path) -> Path | None:
     points = sorted((summary for summary in summaries if not summary.no_image), key=lambda summary: summary.scale)
     if len(points) < 2 or not all(point.judged for point in points):
         return None
-    _write_csv(points, output / f"{PLOT_NAME}.csv")
-    import matplotlib as mpl
-
-    mpl.use("Agg")  # works without a display
     from matplotlib import pyplot as plt
 
+    from hint_grpo.figures import legend_above, save_figure, write_csv
+
+    write_csv(output / f"{PLOT_NAME}.csv", list(map(_csv_row, points)))
     figure, axes = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
     for protocol, style in STYLES.items():
         accuracies = [100 * getattr(point, f"accuracy_{protocol}") for point in points]
@@ -179,18 +177,12 @@ def draw_scales(summaries: Sequence[Summary], output: Path) -> Path | None:
         axes.errorbar(scales, accuracies, yerr=errors, capsize=3, **style, label=f"{protocol} protocol")
     axes.set(xlabel=f"calibration scale ({points[0].num_questions} questions, 95 % intervals)", ylabel="accuracy (%)")
     axes.grid(alpha=0.3)
-    # The legend is above the axes, because the lines may be anywhere inside.
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    for suffix in ("png", "svg"):
-        figure.savefig(output / f"{PLOT_NAME}.{suffix}", dpi=150)
-    plt.close(figure)
+    legend_above(axes, num_columns=2)
+    save_figure(figure, output / PLOT_NAME)
     return output / f"{PLOT_NAME}.png"
 
 
-def _write_csv(points: Sequence[Summary], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_CSV_COLUMNS)
-        for point in points:
-            numbers = (point.accuracy_paper, *point.interval_paper, point.accuracy_strict, *point.interval_strict)
-            writer.writerow([point.scale, point.num_questions, *(f"{number:.6f}" for number in numbers)])
+def _csv_row(point: Summary) -> dict[str, Any]:
+    numbers = (point.accuracy_paper, *point.interval_paper, point.accuracy_strict, *point.interval_strict)
+    values = (point.scale, point.num_questions, *(f"{number:.6f}" for number in numbers))
+    return dict(zip(_CSV_COLUMNS, values, strict=True))

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hint_grpo.calibration.decoder import BACKENDS, DTYPES, PICTURE_PROCESSING
-from hint_grpo.evaluation.datasets.registry import ADAPTERS
+from hint_grpo.evaluation.datasets.registry import adapter_of
 from hint_grpo.machine.errors import UserError
+from hint_grpo.plugins import is_reference
+from hint_grpo.scoring.plugged import plugged_scorer
 
 # The folder of a run without --output_dir is one per model and question file, below this one.
 DEFAULT_OUTPUT = Path("output") / "eval"
@@ -41,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "protocol": "released_evaluation",
     },
 }
-# The protocols that `Accuracy:` can report; see hint_grpo.scoring.checker.
+# The protocols that `Accuracy:` can report; see hint_grpo.scoring.checker. A path to a scorer (--scorer) is one too.
 ACCURACY_PROTOCOLS = ("paper", "released_evaluation")
 
 
@@ -90,7 +92,7 @@ class EvaluationSettings:
         if (self.prompt_path is None) == (self.benchmark is None):
             raise UserError("give either --prompt_path (a question file) or --benchmark (its name), not both")
         if self.benchmark is not None:
-            _check_choice("benchmark", self.benchmark, tuple(ADAPTERS))
+            adapter_of(self.benchmark)
         elif self.data_path is None:
             raise UserError("--data_path is missing: the folder of the question file's pictures")
         # Scales
@@ -112,7 +114,10 @@ class EvaluationSettings:
         _check_choice("backend", self.backend, BACKENDS)
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("preset", self.preset, tuple(PRESETS))
-        _check_choice("protocol", self.protocol, ACCURACY_PROTOCOLS)
+        if is_reference(self.protocol):
+            plugged_scorer(self.protocol)
+        else:
+            _check_choice("protocol", self.protocol, ACCURACY_PROTOCOLS)
         _check_choice("picture_processing", self.picture_processing, PICTURE_PROCESSING)
         ids = self.gpu_ids or ()
         if len(set(ids)) < len(ids) or any(gpu < 0 for gpu in ids):
@@ -156,7 +161,8 @@ def scale_name(scale: float, *, no_image: bool) -> str:
 
 def default_output(model_path: Path, prompt_path: Path | None, benchmark: str | None) -> Path:
     """The output folder of a run without --output_dir: output/eval/MODEL/QUESTION_FILE (or .../BENCHMARK)."""
-    return DEFAULT_OUTPUT / model_path.resolve().name / (benchmark or (prompt_path.stem if prompt_path else ""))
+    questions = adapter_of(benchmark).name if benchmark else prompt_path.stem if prompt_path else ""
+    return DEFAULT_OUTPUT / model_path.resolve().name / questions
 
 
 def _check_positive(name: str, value: int | None) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hint_grpo.machine.errors import UserError, run_main
-from hint_grpo.machine.files import replace_file
 from hint_grpo.machine.report_process import REPORT_NAME
 from hint_grpo.report.data import Run, distinct_names, read_run
 from hint_grpo.report.evaluation import evaluation_page, read_evaluations, scale_folders
 from hint_grpo.report.page import comparison_page, run_page
+from hint_grpo.report.page_files import PageFiles, write_file
 from hint_grpo.training import ledger
 
 COMPARISON_NAME = "comparison.html"
@@ -33,27 +33,20 @@ def _report_runs(folders: Sequence[Path]) -> None:
     # All folders are read before anything is written, so that a mistake in the last one leaves nothing behind.
     runs = [read_run(folder) for folder in folders]
     for run in runs:
-        _write(run.folder / REPORT_NAME, run_page(run))
+        files = PageFiles(run.folder)
+        print(files.write_page(REPORT_NAME, run_page(run, files)), flush=True)
     if len(runs) > 1:
         path = runs[0].folder / COMPARISON_NAME
         named = dict(zip(distinct_names([run.folder for run in runs]), runs, strict=True))
-        _write(path, comparison_page(named, {name: _link(path, run) for name, run in named.items()}))
+        write_file(path, comparison_page(named, {name: _link(path, run) for name, run in named.items()}))
+        print(path, flush=True)
 
 
 def _report_evaluations(folders: Sequence[Path]) -> None:
     """One page for all of them, in the first folder: the answers are read side by side."""
     title = ", ".join(distinct_names(folders))
-    _write(folders[0] / REPORT_NAME, evaluation_page(read_evaluations(folders), title))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        replace_file(path, text)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}; copy the folder to a place that you can write to"
-        ) from None
-    print(path, flush=True)
+    files = PageFiles(folders[0])
+    print(files.write_page(REPORT_NAME, evaluation_page(read_evaluations(folders), title, files)), flush=True)
 
 
 def _link(page: Path, run: Run) -> str:

@@ -1,4 +1,4 @@
-"""Cards: one per prompt and step, from the rollout log and the ledger, with their pictures as data URIs.
+"""Cards: one per prompt and step, from the rollout log and the ledger, with their pictures.
 
 A card in the page's JSON:
 
@@ -7,45 +7,36 @@ A card in the page's JSON:
      "levels": [{"level": 0, "hint": "", "rewards": null, "completions": [{"text": "...", "answer": "60°", "verdict": "different",
                  "finish": "stop", "tokens": 93, "rewards": {"accuracy": 0.0}, "advantage": null}]}]}
 
-`image` is a position in `Cards.pictures`. A level that was sampled but not stored (--keep_rollouts trained) has no completions,
-only the `rewards` of the ledger.
+`image` is a position in the page's pictures. A level that was sampled but not stored (--keep_rollouts trained) has no
+completions, only the `rewards` of the ledger.
 """
 
-import base64
-import io
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from hint_grpo.data.images import open_image
-from hint_grpo.data.paths import BadImage
 from hint_grpo.evaluation.results import read_lines
+from hint_grpo.report.page_files import FOLDER, Card, CardStore, PageFiles
+from hint_grpo.report.pictures import OVER_LIMIT, scaled_pictures
 from hint_grpo.scoring.explanation import RIGHT
 from hint_grpo.training import ledger, rollout_log
-
-Card = dict[str, Any]
-MAX_CARDS = 2_000
-MAX_TEXT = 30_000_000
-"""Characters of all questions, hints and completions: a browser reads such a page within about a second."""
-MAX_PICTURE_SIDE = 224
-MAX_PICTURE_BYTES = 16_000_000
-"""Of all pictures together, encoded."""
-OVER_LIMIT = "left out: the page's pictures have reached their size limit"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a run a page holds."""
+    """How much of a run a page holds, and from which size on it keeps that in files beside it."""
 
-    cards: int = MAX_CARDS
-    text: int = MAX_TEXT
-    picture_bytes: int = MAX_PICTURE_BYTES
+    cards: int = 100_000
+    text: int = 150_000_000
+    """Characters of all hints and completions."""
+    picture_bytes: int = 40_000_000
+    """Of all pictures together, encoded."""
+    embedded_text: int = 4_000_000
+    embedded_pictures: int = 500
 
 
 LIMITS = Limits()
@@ -53,32 +44,46 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Cards:
-    """The cards of a page, in the order of steps, their pictures, and sentences about what is not on the page."""
+    """The cards of a page, in the order of steps."""
 
-    cards: list[Card]
-    pictures: list[dict[str, Any]]
-    """{"path": ..., "data": a data URI, or null with a "reason"}; each picture once."""
-    left_out: list[str]
+    data: dict[str, Any]
+    """For the page's script: "cards" or "index" and "files" (hint_grpo.report.page_files), and "pictures"
+    (hint_grpo.report.pictures)."""
+    count: int
+    steps: tuple[int, int]
+    """The first and the last one; (0, 0) without cards."""
+    levels: list[int]
+    """All levels that were trained on."""
+    notes: list[str]
+    """Sentences about what is not on the page, or beside it."""
 
 
-def read_cards(folder: Path, limits: Limits = LIMITS) -> Cards:
-    """Reads a run's rollouts twice: first to count, then to keep the chosen prompts. Memory grows with the page, not the run."""
+def read_cards(folder: Path, files: PageFiles, limits: Limits = LIMITS) -> Cards:
+    """Reads a run's rollouts twice: first to count, then to store the chosen prompts. Memory grows by some bytes per prompt."""
     log = folder / rollout_log.FOLDER
     if not rollout_log.files_in(log):
         reason = "was it made with --keep_rollouts 0, or by an earlier version?"
-        return Cards([], [], [f"The run stored no completions ({rollout_log.FOLDER}/ is missing): {reason}"])
+        return Cards({}, 0, (0, 0), [], [f"The run stored no completions ({rollout_log.FOLDER}/ is missing): {reason}"])
     total, text = 0, 0
     for rows in _prompts(rollout_log.read(log)):
         total, text = total + 1, text + sum(map(_num_characters, rows))
     wanted = _evenly(total, min(limits.cards, int(total * min(1.0, limits.text / max(text, 1)))))
     records = _records(folder)
-    cards, paths = [], dict[str, int]()
+    store, paths = CardStore(files, limits.embedded_text), dict[str, int]()
     for number, rows in enumerate(_prompts(rollout_log.read(log))):
         record = next(records[rows[0]["step"], rows[0]["id"]], None)
         if number in wanted:
-            cards.append(_card(rows, record, paths.setdefault(rows[0]["image"], len(paths))))
-    pictures = embed_pictures(paths, limits.picture_bytes)
-    return Cards(cards, pictures, list(_left_out(log, total, cards, pictures, limits)))
+            store.add(_card(rows, record, paths.setdefault(rows[0]["image"], len(paths))))
+    pictures = scaled_pictures(paths, files, max_bytes=limits.picture_bytes, max_embedded=limits.embedded_pictures)
+    data = store.data() | {"pictures": pictures}
+    steps = store.index["step"]
+    return Cards(
+        data=data,
+        count=len(store),
+        steps=(steps[0], steps[-1]) if steps else (0, 0),
+        levels=sorted(set(store.index["chosen"]) - {None}),
+        notes=[*_left_out(log, total, len(store), pictures, limits), *files_note(data, "prompts")],
+    )
 
 
 def _prompts(rows: Iterable[rollout_log.Row]) -> Iterator[list[rollout_log.Row]]:
@@ -156,49 +161,11 @@ def _completion(row: rollout_log.Row) -> dict[str, Any]:
     }
 
 
-# ----------------------------------------------------------------------------------------------------
-# Pictures
-
-
-def embed_pictures(paths: Iterable[str], max_bytes: int) -> list[dict[str, Any]]:
-    """Reads the pictures in their order, until they fill `max_bytes` together; entries as in `Cards.pictures`."""
-    size = 0
-    pictures = []
-    for path in paths:
-        data, reason = None, OVER_LIMIT
-        if size < max_bytes:
-            try:
-                data, reason = _data_uri(open_image(path)), ""
-            except BadImage as error:
-                reason = str(error)
-            except (OSError, ValueError) as error:  # ValueError: a null character in the path
-                reason = getattr(error, "strerror", None) or str(error)
-        if data and size + len(data) > max_bytes:
-            data, reason, size = None, OVER_LIMIT, max_bytes
-        size += len(data or "")
-        pictures.append({"path": path, "data": data, "reason": reason})
-    return pictures
-
-
-def _data_uri(picture: Image.Image) -> str:
-    """The picture at no more than 224 pixels a side, as PNG or JPEG, whichever is smaller (drawings: PNG, photographs: JPEG)."""
-    picture.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
-    encoded = []
-    for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 85})):
-        buffer = io.BytesIO()
-        picture.save(buffer, kind, **options)
-        encoded.append((len(buffer.getvalue()), kind, buffer.getvalue()))
-    _, kind, content = min(encoded)
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _left_out(
-    log: Path, total: int, cards: list[Card], pictures: list[dict[str, Any]], limits: Limits
-) -> Iterator[str]:
-    if len(cards) < total:
+def _left_out(log: Path, total: int, count: int, pictures: list[dict[str, Any]], limits: Limits) -> Iterator[str]:
+    if count < total:
         yield (
-            f"The page has {len(cards):,} of the {total:,} stored prompts, evenly spaced over the steps. "
-            "All are in rollouts/ (docs/outputs.md)."
+            f"The page has {count:,} of the {total:,} stored prompts, evenly spaced over the steps; filters and search cover "
+            "these. All are in rollouts/ (docs/outputs.md)."
         )
     file = log / rollout_log.LEFT_OUT_FILE
     if file.is_file():
@@ -206,9 +173,17 @@ def _left_out(
             yield f"The run itself stored less than it sampled: {json.loads(file.read_text(encoding='utf-8'))['reason']}."
         except (ValueError, KeyError, TypeError):
             yield "The run itself stored less than it sampled."
-    missing = [picture for picture in pictures if not picture["data"]]
+    missing = [picture for picture in pictures if not picture["src"]]
     over = sum(picture["reason"] == OVER_LIMIT for picture in missing)
     if over:
         yield f"{over:,} of {len(pictures):,} pictures are left out: together they may have {limits.picture_bytes / 1e6:g} MB."
     if len(missing) > over:
         yield f"{len(missing) - over:,} of {len(pictures):,} pictures could not be read; their cards show the path instead."
+
+
+def files_note(data: Mapping[str, Any], noun: str) -> Iterator[str]:
+    """A sentence if the page needs the files beside it."""
+    what = [noun] if "files" in data else []
+    what += ["pictures"] if any((picture["src"] or "").startswith(FOLDER) for picture in data["pictures"]) else []
+    if what:
+        yield f"The {' and '.join(what)} are in the folder {FOLDER} beside this page: copy or move both together."

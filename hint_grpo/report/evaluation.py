@@ -4,12 +4,11 @@ Reads what test_model.py writes (docs/outputs.md): results.jsonl and summary.jso
 disagree come first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from hint_grpo.data.paths import BadImage
@@ -18,9 +17,11 @@ from hint_grpo.evaluation.compare import REPORTED_PROTOCOLS, compare
 from hint_grpo.evaluation.results import RESULTS_FILE, Result, existing_results, read_summary, wilson_interval
 from hint_grpo.machine.errors import UserError
 from hint_grpo.report import curves
-from hint_grpo.report.cards import LIMITS, Limits, embed_pictures
+from hint_grpo.report.cards import LIMITS, Limits, files_note
 from hint_grpo.report.data import distinct_names
 from hint_grpo.report.page import COLOURS, render
+from hint_grpo.report.page_files import CardStore, PageFiles, num_characters
+from hint_grpo.report.pictures import scaled_pictures
 from hint_grpo.scoring.explanation import RIGHT, explain
 
 MAX_COLUMNS = 3
@@ -67,36 +68,19 @@ def read_evaluations(folders: Sequence[Path]) -> dict[str, Evaluation]:
     return dict(zip(distinct_names([each.folder for each in found]), found, strict=True))
 
 
-def evaluation_page(runs: Mapping[str, Evaluation], title: str, limits: Limits = LIMITS) -> str:
-    """The page as text. Questions show the answers of the first three runs."""
+def evaluation_page(runs: Mapping[str, Evaluation], title: str, files: PageFiles, limits: Limits = LIMITS) -> str:
+    """The page as text; `files` gets what it loads later. Questions show the answers of the first three runs."""
     shown = dict(list(runs.items())[:MAX_COLUMNS])
     questions = sorted(
         _questions(shown), key=lambda card: list(STATES).index(card["state"])
     )  # sorted() keeps their order
     cards = _within(questions, limits)
     paths = {path: number for number, path in enumerate(dict.fromkeys(card["image"] for card in cards))}
-    pictures = embed_pictures(paths, limits.picture_bytes)
+    pictures = scaled_pictures(paths, files, max_bytes=limits.picture_bytes, max_embedded=limits.embedded_pictures)
+    store = CardStore(files, limits.embedded_text)
     for card in cards:
-        card["image"] = paths[card["image"]]
-    data = {"cards": cards, "pictures": pictures, "states": STATES, "noun": "questions", "think": "", "injection": ""}
-    left_out = []
-    if len(runs) > MAX_COLUMNS:
-        left_out.append(
-            f"Answers are shown of the first {MAX_COLUMNS} of {len(runs)} runs ({', '.join(shown)}). "
-            "To choose others, give their scale-* folders."
-        )
-    if any(one.judging.judge == "none" for run in runs.values() for one in run.results.values()):
-        left_out.append(
-            "These answers were not judged here: the benchmark has its own evaluator, and nothing below counts."
-        )
-    if len(cards) < len(questions):
-        left_out.append(f"The page has the first {len(cards):,} of {len(questions):,} questions, disagreements first.")
-    # Missing pictures and those beyond the size limit.
-    missing = sum(not picture["data"] for picture in pictures)
-    if missing:
-        left_out.append(
-            f"{missing:,} of {len(pictures):,} pictures are missing or left out; their cards show the path."
-        )
+        store.add(card | {"image": paths[card["image"]]})
+    data = store.data() | {"pictures": pictures, "states": STATES, "noun": "questions", "think": "", "injection": ""}
     return render(
         "evaluation.html",
         title=title,
@@ -106,9 +90,31 @@ def evaluation_page(runs: Mapping[str, Evaluation], title: str, limits: Limits =
         charts=_charts(runs),
         num_cards=len(cards),
         states=STATES,
-        left_out=left_out,
-        data=htmlsafe_json_dumps(data, ensure_ascii=False, separators=(",", ":")),
+        notes=[*_left_out(runs, shown, len(questions), len(cards), pictures), *files_note(data, "questions")],
+        data=data,
     )
+
+
+def _left_out(
+    runs: Mapping[str, Evaluation],
+    shown: Iterable[str],
+    num_questions: int,
+    num_cards: int,
+    pictures: Sequence[Mapping[str, Any]],
+) -> Iterator[str]:
+    if len(runs) > MAX_COLUMNS:
+        yield (
+            f"Answers are shown of the first {MAX_COLUMNS} of {len(runs)} runs ({', '.join(shown)}). "
+            "To choose others, give their scale-* folders."
+        )
+    if any(one.judging.judge == "none" for run in runs.values() for one in run.results.values()):
+        yield "These answers were not judged here: the benchmark has its own evaluator, and nothing below counts."
+    if num_cards < num_questions:
+        yield f"The page has the first {num_cards:,} of {num_questions:,} questions, disagreements first."
+    # Missing pictures and those beyond the size limit.
+    missing = sum(not picture["src"] for picture in pictures)
+    if missing:
+        yield f"{missing:,} of {len(pictures):,} pictures are missing or left out; their cards show the path."
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -264,7 +270,7 @@ def _within(questions: Sequence[dict[str, Any]], limits: Limits) -> list[dict[st
     """The first questions, as many as the limits allow."""
     text, kept = 0, []
     for card in questions[: limits.cards]:
-        text += sum(len(one["text"]) + 200 for level in card["levels"] for one in level["completions"])
+        text += num_characters(card)
         if text > limits.text:
             break
         kept.append(card)

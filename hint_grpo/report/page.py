@@ -1,8 +1,9 @@
 """The pages of training runs: report.html for one run, comparison.html for several.
 
-A page is one file without outside references. All text from models and data passes through Jinja's autoescape or is JSON in a
-data block that the page's script puts into the document as text, never as markup. A content security policy names the page's
-script by its digest, so that no other script runs and nothing is fetched.
+A page refers to nothing outside of its folder. All text from models and data passes through Jinja's autoescape or is JSON that
+the page's script puts into the document as text, never as markup. A content security policy names the script by its digest, so
+that no other script runs and nothing is fetched; on a large page, this script may load the files of cards and pictures beside
+it (hint_grpo.report.page_files).
 """
 
 import base64
@@ -15,13 +16,13 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from hint_grpo.prompts import QUERY_HINT, THINK_OPEN
 from hint_grpo.report import curves
 from hint_grpo.report.cards import LIMITS, Limits, read_cards
 from hint_grpo.report.data import LAST_STEPS, LOGP_GAP, STAGES, Estimate, Run, estimate
+from hint_grpo.report.page_files import FOLDER, PageFiles, dump
 from hint_grpo.training.rollout_log import KEEP_WORDS
 from hint_grpo.training.smoothing import caption, window_of
 
@@ -71,12 +72,11 @@ CHARTS: tuple[tuple[str, tuple[Metric, ...], Metric, str], ...] = (
 )
 
 
-def run_page(run: Run, limits: Limits = LIMITS) -> str:
-    """report.html: what the run is, whether it is healthy, its curves and its prompts."""
-    found = read_cards(run.folder, limits)
+def run_page(run: Run, page_files: PageFiles, limits: Limits = LIMITS) -> str:
+    """report.html: what the run is, whether it is healthy, its curves and its prompts. `page_files` gets what it loads later."""
+    found = read_cards(run.folder, page_files, limits)
     data = {
-        "cards": found.cards,
-        "pictures": found.pictures,
+        **found.data,
         "injection": run.flags.get("hint_injection", "answer"),
         "think": THINK_OPEN,
         "query_hint": QUERY_HINT,
@@ -90,13 +90,13 @@ def run_page(run: Run, limits: Limits = LIMITS) -> str:
         health=_health(run),
         charts=_run_charts(run),
         table=_final_table({run.name: run}),
-        num_cards=len(found.cards),
-        first_step=found.cards[0]["step"] if found.cards else 0,
-        last_step=found.cards[-1]["step"] if found.cards else 0,
+        num_cards=found.count,
+        first_step=found.steps[0],
+        last_step=found.steps[1],
         states=STATES,
-        levels=sorted({card["chosen"] for card in found.cards if card["chosen"] is not None}),
-        left_out=found.left_out + _kept_less(run, has_cards=bool(found.cards)),
-        data=htmlsafe_json_dumps(data, ensure_ascii=False, separators=(",", ":")),
+        levels=found.levels,
+        notes=found.notes + _kept_less(run, has_cards=bool(found.count)),
+        data=data,
     )
 
 
@@ -125,12 +125,25 @@ def comparison_page(runs: Mapping[str, Run], links: Mapping[str, str]) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from a template of templates/, with the script and the styles that all pages share."""
+    """A page from a template of templates/, with the script and the styles that all pages share; `data`: for the script."""
     script = _asset("report.js")
+    data = values.pop("data", {})
+    pictures = data.get("pictures", [])
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    text = _environment().get_template(template).render(
-        style=Markup(_asset("report.css")), script=Markup(script), script_digest=digest, last_steps=LAST_STEPS, **values
-    )  # fmt: skip
+    text = (
+        _environment()
+        .get_template(template)
+        .render(
+            style=Markup(_asset("report.css")),
+            script=Markup(script),
+            script_digest=digest,
+            has_files="files" in data,
+            has_picture_files=any((picture["src"] or "").startswith(FOLDER) for picture in pictures),
+            last_steps=LAST_STEPS,
+            data=dump(data),
+            **values,
+        )
+    )
     # Lone surrogates, which a model's broken bytes can become, have no UTF-8.
     return text.encode("utf-8", errors="replace").decode("utf-8")
 

@@ -3,6 +3,9 @@
 placement        who samples, and on which GPUs
 prompting        data rows -> encoded prompts -> turns, one per hint level that fits
 escalation       the types of a rollout; which level is sampled when, and which group is trained on
+mixed            groups that mix hints, sampled in rounds
+redraw           other prompts for those whose group has no signal (`--keep_sampling`)
+scorer           rewards of groups, accuracies of completions
 hf               the backends: transformers' `generate`,
 vllm_colocate    vLLM in the training process,
 vllm_server      or a vLLM server

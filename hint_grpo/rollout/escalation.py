@@ -104,15 +104,22 @@ class Discarded:
 
 @dataclass(slots=True)
 class Rollout:
-    """One prompt's groups by level, lowest first, the level trained on, and what was thrown away, by level."""
+    """One prompt's groups by level, lowest first, the level trained on, and what was thrown away, by level. If `mixed`, the
+    groups are the rounds of one group (by number), which are all trained on (rollout/mixed.py)."""
 
     groups: dict[int, Group] = field(default_factory=dict)
     chosen: int = 0
     discarded: dict[int, Discarded] = field(default_factory=dict)
+    mixed: bool = False
 
     @property
     def group(self) -> Group:
         return self.groups[self.chosen]
+
+    @property
+    def trained(self) -> list[Group]:
+        """What is trained on: G completions in all."""
+        return list(self.groups.values()) if self.mixed else [self.group]
 
 
 class RolloutBackend(Protocol):
@@ -128,63 +135,23 @@ class RolloutBackend(Protocol):
 
 
 # ----------------------------------------------------------------------------------------------------
-# Rewards of a group
-
-
-RewardFunction = Callable[..., list[float]]
+# Rewards of a group: `hint_grpo.rollout.scorer`
 
 
 class Scorer(Protocol):
-    """Scores what was sampled; called from other threads, several at a time."""
+    """Scores what was sampled; called from other threads, several at a time. An accuracy is what its function gave."""
 
     def group(self, turn: Turn, completions: list[Sampled], accuracy_G: list[float] | None) -> Group:
-        """The rewards of a turn's G completions; `accuracy_G`: their accuracies, if they are known already."""
+        """The rewards of a turn's completions; `accuracy_G`: their accuracies, if they are known already."""
         ...
 
     def completion(self, turn: Turn, place: int, completion: Sampled) -> float:
         """The accuracy of the completion at `place` of the group, before the group is complete."""
         ...
 
-
-@dataclass
-class GroupScorer:
-    """Computes a group's rewards when it has been sampled: each reward function once, on what the model itself wrote.
-
-    `accuracy` decides the hint level. It is computed even if it is not among `rewards`, the functions trained on: a format
-    reward must not stop the escalation. With speculative escalation it is computed for one completion at a time, as soon as that
-    has ended, and not again for the group; the other functions always get the whole group. `decode` turns token ids into text.
-    """
-
-    rewards: Sequence[RewardFunction]
-    accuracy: RewardFunction
-    decode: Callable[[list[int]], str]
-
-    def __call__(
-        self, row: dict[str, Any], turn: Turn, completions: list[Sampled], accuracy_G: list[float] | None = None
-    ) -> Group:
-        """`row` is the turn's data row. Functions get, by name, its columns and `completions` and `begun` (texts), G of each."""
-        texts = [self.decode(completion.token_ids) for completion in completions]
-        given = _columns(row, turn, texts)
-        if accuracy_G is None:
-            accuracy_G = _as_floats(self.accuracy(**given))
-        columns_FG = [accuracy_G if reward is self.accuracy else _as_floats(reward(**given)) for reward in self.rewards]
-        rewards_GF = [list(row_F) for row_F in zip(*columns_FG, strict=True)]
-        return Group(turn, completions, texts, accuracy_G, rewards_GF)
-
-    def accuracy_of(self, row: dict[str, Any], turn: Turn, place: int, completion: Sampled) -> float:
-        """The accuracy of one completion."""
-        (accuracy,) = _as_floats(self.accuracy(**_columns(row, turn, [self.decode(completion.token_ids)])))
-        return accuracy
-
-
-def _columns(row: dict[str, Any], turn: Turn, texts: list[str]) -> dict[str, list[Any]]:
-    columns = {name: [value] * len(texts) for name, value in row.items()}
-    return columns | {"completions": texts, "begun": [turn.begun] * len(texts)}
-
-
-def _as_floats(rewards: Sequence[float | None]) -> list[float]:
-    """None and infinity become NaN: TRL leaves NaN out of a group's mean, and one infinity would make every advantage NaN."""
-    return [float(reward) if reward is not None and math.isfinite(reward) else math.nan for reward in rewards]
+    def correct(self, accuracy: float) -> float:
+        """1.0 if a completion with this accuracy is correct, else 0.0; NaN for NaN."""
+        ...
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -197,11 +164,13 @@ class LevelRule:
 
     `by_completion`: the values are the accuracies, and one completion for which `succeeds([accuracy])` is enough, whatever
     the others are. A sum of rewards is known only when the group is complete, since some of them may be negative.
+    `unsolved`: which of the sampled levels is trained on if none is enough.
     """
 
     values: Callable[[Group], Sequence[float]]
     succeeds: Callable[[Sequence[float]], bool]
     by_completion: bool = False
+    unsolved: Literal["lowest", "highest"] = "lowest"
 
     @classmethod
     def named(cls, name: Literal["accuracy", "summed_rewards"], weights_F: Sequence[float]) -> "LevelRule":
@@ -214,8 +183,10 @@ class LevelRule:
         return self.succeeds(self.values(group))
 
     def choose(self, groups: dict[int, Group]) -> int:
-        """The lowest level that succeeded, else the lowest sampled (level 0)."""
+        """The lowest level that succeeded, else the lowest sampled (level 0), or the highest."""
         levels = sorted(groups)
+        if self.unsolved == "highest" and not any(map(self, groups.values())):
+            return levels[-1]
         return levels[chosen_level([self.values(groups[level]) for level in levels], self.succeeds)]
 
 
@@ -322,7 +293,7 @@ class Escalation:
         sampling.accuracy[place] = accuracy
         if not self._can_be_chosen(sampling.turn):
             return Orders()
-        stop = self._decide(sampling.turn) if self.rule.succeeds([accuracy]) else ()
+        stop = self._decide(sampling.turn) if self.rule.succeeds([self.scorer.correct(accuracy)]) else ()
         return Orders(stop=stop, jobs=self._group_if_complete(sampling))
 
     def _group_if_complete(self, sampling: _Sampling) -> Sequence[Job]:

@@ -4,17 +4,20 @@ A row that cannot be used (broken picture, prompt too long) raises `Unusable`; t
 it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from hint_grpo.data.paths import BadImage
 from hint_grpo.data.picture_processing import Pictures
 from hint_grpo.families import PER_TOKEN, family_of
-from hint_grpo.hints import HintLevel, HintPolicy, LengthLimits
+from hint_grpo.hints import HintLevel, LengthLimits
 from hint_grpo.machine.errors import UserError
+from hint_grpo.policies.base import NO_HINT, HintedSample, HintPolicy, levels_of
+from hint_grpo.policies.history import Memory, Tried
 from hint_grpo.prompts import Message, begun_turn, question_with_hint, training_messages
 from hint_grpo.rollout.escalation import EncodedPrompt, Turn, turn_seed
+from hint_grpo.scoring.rewards import columns_of
 
 # `<think>` and a reasoning shorter than 512 tokens (the data filter's limit), and some room for tokens at the joints.
 MAX_BEGUN_TOKENS = 544
@@ -78,20 +81,23 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TurnBuilder:
-    """Makes turns from rows; holds what does not change from step to step."""
+    """Makes turns from rows. `progress` gives the share of the training that is done before a step; `memory` is what the hint
+    policy may know of earlier steps."""
 
     encoder: PromptEncoder
     policy: HintPolicy
     injection: Literal["answer", "query"]
     limits: LengthLimits
     run_seed: int
+    progress: Callable[[int], float] = lambda step: 0.0
+    memory: Memory = field(default_factory=Memory)
 
     def turns(self, row: dict[str, Any], *, index: int, step: int) -> tuple[list[Turn], int]:
         """The row's turns, lowest level first, and how many levels were skipped because they do not fit.
 
         Raises Unusable if the picture cannot be read or not even level 0 fits.
         """
-        levels = self.policy.levels(row["reasoning_steps"], key=f"{self.run_seed}/{step}/{row['id']}")
+        levels = self.levels(row, step)
         prompt = self._prompt(row, "", self._images(row))
         turns = {level.level: self._turn(row, level, prompt, index, step) for level in levels}
         lengths = {level: (len(turn.prompt.ids), len(turn.begun_ids)) for level, turn in turns.items()}
@@ -99,6 +105,27 @@ class TurnBuilder:
         if problem:
             raise Unusable(problem)
         return [turns[level] for level in fitting], len(turns) - len(fitting)
+
+    def levels(self, row: dict[str, Any], step: int, group: tuple[Tried, ...] = ()) -> tuple[HintLevel, ...]:
+        """The policy's levels for a row; `group` is what was sampled for it in this step (mixing policies)."""
+        key = f"{self.run_seed}/{step}/{row['id']}"
+        sample = HintedSample(row["id"], row["reasoning_steps"], key, columns_of(row))
+        return levels_of(self.policy, sample, self.progress(step), self.memory.of(row["id"], group))
+
+    def next_turn(
+        self, prompts: "Sequence[PreparedPrompt]", step: int, index: int, number: int, group: tuple[Tried, ...]
+    ) -> Turn:
+        """The turn of round `number` (from 1) of the mixed group of `prompts[index]`, after the rounds in `group`.
+
+        A hint that does not fit the context is left out.
+        """
+        row, first = prompts[index].row, prompts[index].turns[0]
+        hint = self.levels(row, step, group)[0]
+        plain = self._prompt(row, "", (first.prompt.image, first.prompt.sampler_image))
+        turn = self._turn(row, replace(hint, level=number), plain, index, step)
+        if not self.limits.prompt_fits(len(turn.prompt.ids), len(turn.begun_ids)):
+            turn = self._turn(row, replace(NO_HINT[0], level=number), plain, index, step)
+        return turn
 
     def _images(self, row: dict[str, Any]) -> tuple[Any, Any]:
         try:

@@ -11,7 +11,9 @@ config          the configuration: ScriptArguments and HintGRPOConfig, one field
 run             the steps of the command, from the processor and the data to the last weights
 trainer         HintGRPOTrainer: TRL's GRPOTrainer with hinted rollouts
 batch           RolloutBatch: one batch as a value, from sampling to the ledger; TRL's private interface that is relied on
-importance      importance weights between vLLM and the policy, from the loss's own forward pass
+importance      importance weights between vLLM and the policy
+corrected       CorrectedTrainer: takes them from the loss's own forward pass
+hint_loss       the loss on the hint's tokens (`--hint_loss_weight`)
 rollout_log     every completion of every sampled level, with its answer and why it was right or wrong
 completion_table a logged step's completions for wandb and for printing
 ledger          the hint ledger, one record per prompt and step, and the metrics computed from it

@@ -15,7 +15,7 @@ from torch import Tensor
 from trl import GRPOTrainer
 
 from hint_grpo.families import rows_left_out
-from hint_grpo.rollout.escalation import Rollout
+from hint_grpo.rollout.escalation import Group, Rollout
 from hint_grpo.rollout.prompting import PreparedPrompt
 
 # ----------------------------------------------------------------------------------------------------
@@ -72,11 +72,19 @@ class RolloutBatch:
     step: int
     prompts: Sequence[PreparedPrompt]
     rollouts: Sequence[Rollout]
+    redrawn_tokens: Sequence[int] = ()
+    """(B): sampled for prompts that these replaced (--keep_sampling); () if none were."""
+    num_redrawn: int = 0
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """(B): the data rows trained on."""
         return [prompt.row for prompt in self.prompts]
+
+    @property
+    def groups(self) -> list[Group]:
+        """What is trained on, in the order of the prompts: one group of each, or the rounds of a mixed one."""
+        return [group for rollout in self.rollouts for group in rollout.trained]
 
     @property
     def rejected(self) -> list[str]:
@@ -86,25 +94,26 @@ class RolloutBatch:
     @property
     def texts(self) -> list[str]:
         """(B * G): what the model itself wrote, without the begun turn."""
-        return [text for rollout in self.rollouts for text in rollout.group.texts]
+        return [text for group in self.groups for text in group.texts]
 
     @property
     def rewards(self) -> list[list[float]]:
         """(B * G, F): given when the groups were sampled."""
-        return [row_F for rollout in self.rollouts for row_F in rollout.group.rewards_GF]
+        return [row_F for group in self.groups for row_F in group.rewards_GF]
 
     @cached_property
     def extra_inputs(self) -> dict[str, Tensor]:
         """Picture inputs that TRL does not pass on to the model (Llama-3.2-Vision's), B * G rows each; {} for most families."""
-        inputs = [rollout.group.turn.prompt.image_inputs for rollout in self.rollouts for _ in rollout.group.texts]
+        inputs = [group.turn.prompt.image_inputs for group in self.groups for _ in group.texts]
         return rows_left_out(inputs, MODEL_INPUTS) if inputs else {}
 
     def trl_inputs(self) -> list[dict[str, Any]]:
         """(B * G): the rows in TRL's form, with picture and messages of the chosen level (they differ under query injection)."""
         return [
-            {**prompt.row, "image": turn.prompt.image, "prompt": turn.prompt.messages}
+            {**prompt.row, "image": group.turn.prompt.image, "prompt": group.turn.prompt.messages}
             for prompt, rollout in zip(self.prompts, self.rollouts, strict=True)
-            for turn in [rollout.group.turn] * len(rollout.group.texts)
+            for group in rollout.trained
+            for _ in group.texts
         ]
 
     def trl_completions(self, *, with_logps: bool) -> dict[str, Any]:
@@ -114,7 +123,7 @@ class RolloutBatch:
         Without `with_logps`, `logprobs` is None: TRL then assumes that the policy was the sampler.
         """
         prompt_ids, completion_ids, logps, env_mask = [], [], [], []
-        for group in (rollout.group for rollout in self.rollouts):
+        for group in self.groups:
             begun = group.turn.begun_ids
             for completion in group.completions:
                 prompt_ids.append(group.turn.prompt.ids)

@@ -61,7 +61,7 @@ class Page(TrainerCallback):
 
 
 class StageTimes(TrainerCallback):
-    """Logs `time/STAGE`: seconds per step, of the slowest rank."""
+    """Logs `time/STAGE`: seconds per step, of the slowest rank; on GPUs also `memory/peak_gib`, of the rank with the most."""
 
     def __init__(self, trainer: HintGRPOTrainer) -> None:
         self.trainer = trainer
@@ -76,10 +76,16 @@ class StageTimes(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         taken = self.trainer.stages.take()
-        seconds = torch.tensor([[taken[name] for name in NAMES]], device=self.trainer.accelerator.device)
-        slowest = gather(seconds).max(dim=0).values.tolist()
-        for name, value in zip(NAMES, slowest, strict=True):
-            self.trainer._metrics["train"][f"time/{name}"].append(value)
+        values = {f"time/{name}": taken[name] for name in NAMES}
+        if torch.cuda.is_available():
+            # Since the last step. Of PyTorch's allocator: not the memory of a vLLM with sleep mode, which has its own.
+            values["memory/peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+            torch.cuda.reset_peak_memory_stats()
+        highest = (
+            gather(torch.tensor([list(values.values())], device=self.trainer.accelerator.device)).max(dim=0).values
+        )
+        for name, value in zip(values, highest.tolist(), strict=True):
+            self.trainer._metrics["train"][name].append(value)
 
 
 class SignalCheck(TrainerCallback):

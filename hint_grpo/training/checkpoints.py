@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import first_free
+from hint_grpo.training.flag_checks import policy_arguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -64,6 +65,9 @@ class RunIdentity:
     level_rule: str = "accuracy"
     equal_hints: str = "skip"
     hint_counts: str = "exact"
+    accuracy_threshold: float = 1.0
+    hint_policy_args: str = "{}"
+    keep_sampling: int = 0
 
     @classmethod
     def of(cls, dataset: "Dataset", args: Any) -> "RunIdentity":
@@ -84,6 +88,9 @@ class RunIdentity:
             level_rule=args.level_rule,
             equal_hints=args.equal_hints,
             hint_counts=args.hint_counts,
+            accuracy_threshold=args.accuracy_threshold,
+            hint_policy_args=json.dumps(dict(policy_arguments(vars(args))), sort_keys=True),
+            keep_sampling=args.keep_sampling,
         )
 
     def differences(self, written: dict[str, Any]) -> list[str]:

@@ -281,6 +281,7 @@ def main() -> int:
 
     processor = run.load_processor(model, training)
     dataset, report = run.load_data(script, training, processor)
+    run.try_plugins(script, training, dataset)
     if script.check_data:
         exit_code, dataset = run.check_data(training, model, dataset, report, processor)
         if not script.skip_bad:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import torch
 from trl import GRPOConfig
 
-from hint_grpo.hints import HintPolicy
 from hint_grpo.machine.hardware import count_gpus
+from hint_grpo.policies.base import HintPolicy
 from hint_grpo.rollout.placement import Placement, Schedule, schedule_of
-from hint_grpo.training.flag_checks import check_script, check_training
+from hint_grpo.training.flag_checks import check_script, check_training, policy_of
 from hint_grpo.training.flag_values import BOOL_ALIASES, check_values
 
 
@@ -34,13 +34,24 @@ class ScriptArguments:
     )
     reward_funcs: list[str] = field(
         default_factory=lambda: ["accuracy"],
-        metadata={"help": "Rewards to add up: accuracy, format. Only accuracy decides the hint level."},
+        metadata={
+            "help": "Rewards to add up: accuracy, format, or your own functions (file.py:name or module:name, docs/your_own.md). "
+            "Only accuracy decides the hint level."
+        },
     )
-    scorer: Literal["strict", "paper", "released"] = field(
+    accuracy: str | None = field(
+        default=None,
+        metadata={
+            "help": "Your own function (file.py:name or module:name) in place of the answer checker: it decides the hint level, "
+            "and is the reward accuracy."
+        },
+    )
+    scorer: str = field(
         default="strict",
         metadata={
-            "help": "strict: only the last <answer> counts; paper: math_verify on the whole completion; released: the "
-            "rewards of the authors' released code."
+            "choices": ["strict", "paper", "released"],
+            "help": "strict: only the last <answer> counts; paper: math_verify on the whole completion; released: the rewards of "
+            "the authors' released code; or your own function of a completion and a solution (file.py:name).",
         },
     )
     data_rules: Literal["project", "released"] = field(
@@ -190,11 +201,17 @@ class HintGRPOConfig(GRPOConfig):
         },
     )
     num_groups: int = field(default=3, metadata={"help": "M, the number of hint levels; 1 is plain GRPO."})
-    hint_policy: Literal["adaptive", "fixed", "random", "none"] = field(
+    hint_policy: str = field(
         default="adaptive",
         metadata={
-            "help": "adaptive: the method; fixed: one ratio; random: a random ratio; none: no hint (plain GRPO)."
+            "choices": ["adaptive", "fixed", "random", "none", "uft", "questa", "ghpo", "g2rpo_a", "seele", "trapo"],
+            "help": "adaptive: the method; fixed: one ratio; random: a random ratio; none: no hint (plain GRPO); the others: "
+            "those of other papers (docs/hint_schedules.md); or your own (file.py:name, docs/your_own.md).",
         },
+    )
+    hint_policy_args: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "Settings of a hint policy that has some, as JSON, such as '{\"until\": 0.5}' for uft."},
     )
     hint_ratio: float | None = field(default=None, metadata={"help": "Hint ratio for --hint_policy fixed, in [0, 1)."})
     hint_injection: Literal["answer", "query"] = field(
@@ -207,6 +224,10 @@ class HintGRPOConfig(GRPOConfig):
             "help": "Train on the lowest level with a correct completion (accuracy), or with rewards that sum to more than 0 "
             "(released code)."
         },
+    )
+    accuracy_threshold: float = field(
+        default=1.0,
+        metadata={"help": "A completion is correct, and ends the search for a hint level, from this accuracy on."},
     )
     equal_hints: Literal["skip", "sample"] = field(
         default="skip",
@@ -227,6 +248,24 @@ class HintGRPOConfig(GRPOConfig):
             "levels, and stop those above one that has a correct completion (needs vLLM); auto: speculative where vLLM samples "
             "on a GPU, else lazy. All train on the same level."
         },
+    )
+    group_statistics: Literal["one", "separate"] = field(
+        default="one",
+        metadata={
+            "help": "Advantages in groups that mix hints (g2rpo_a, seele, trapo): one mean and standard deviation, or one for "
+            "each hint length."
+        },
+    )
+    keep_sampling: int = field(
+        default=0,
+        metadata={
+            "help": "Replace prompts whose completions all have the same reward by new ones, at most N times a step (DAPO's "
+            "dynamic sampling)."
+        },
+    )
+    hint_loss_weight: float = field(
+        default=0.0,
+        metadata={"help": "Weight of a supervised loss on the hint's tokens, such as UFT's 0.001 (0: none)."},
     )
     max_prompt_length: int = field(
         default=8192,
@@ -316,9 +355,8 @@ class HintGRPOConfig(GRPOConfig):
 
     @property
     def policy(self) -> HintPolicy:
-        """The hint levels of this run. Only the adaptive policy has several."""
-        levels = self.num_groups if self.hint_policy == "adaptive" else 1
-        return HintPolicy(self.hint_policy, levels, self.hint_ratio or 0.0, self.hint_counts, self.equal_hints)
+        """Which hints this run gives."""
+        return policy_of(vars(self))
 
 
 def _use_gloo_on_cpu(config: HintGRPOConfig) -> None:

@@ -19,9 +19,19 @@ from hint_grpo.families import vllm_supports
 from hint_grpo.machine.errors import UserError, did_you_mean
 from hint_grpo.machine.files import check_output
 from hint_grpo.machine.hardware import check_gpus, count_gpus, under_torchrun
+from hint_grpo.policies.base import HintPolicy, sizes_of
+from hint_grpo.policies.registry import make_policy
 from hint_grpo.rollout.placement import Placement, placement_of
-from hint_grpo.scoring.rewards import REWARD_NAMES
-from hint_grpo.training.flag_values import HALF_PRECISIONS, OPTIMIZER_PACKAGES, TRACKERS, as_words, check_unused
+from hint_grpo.scoring.rewards import check_rewards
+from hint_grpo.training.flag_values import (
+    HALF_PRECISIONS,
+    OPTIMIZER_PACKAGES,
+    TRACKERS,
+    as_mapping,
+    as_words,
+    check_unused,
+    needs,
+)
 
 Values = Mapping[str, Any]
 # transformers' attention implementations: those that need nothing else, and the flash-attention ones with their module.
@@ -49,16 +59,7 @@ def check_script(values: Values) -> None:
         raise UserError("--data_path is missing: give the folder of LLaVA-CoT-100k (the one that holds train.jsonl)")
     if not Path(folder).is_dir():
         raise UserError(f"--data_path {folder} is not a folder; give the one that holds train.jsonl")
-    names = values["reward_funcs"]
-    unknown = [name for name in names if name not in REWARD_NAMES]
-    if unknown or not names:
-        raise UserError(
-            f"unknown --reward_funcs {', '.join(unknown) or '(none)'}: choose from {', '.join(REWARD_NAMES)}"
-        )
-    if len(set(names)) < len(names):
-        raise UserError(
-            f"--reward_funcs {' '.join(names)}: list each reward once, and set its weight with --reward_weights"
-        )
+    check_rewards(values["reward_funcs"], values["accuracy"], values["scorer"])
     if values["skip_bad"] and not values["check_data"]:
         raise UserError("--skip_bad needs --check_data; without --check_data, bad samples are skipped during training")
 
@@ -74,7 +75,7 @@ def check_together(given: Collection[str], values: Values) -> None:
         raise UserError(f"--torch_dtype {values['torch_dtype']} and --dtype {values['dtype']} differ: give one of them")
     # What the model is loaded with has its own flags: --model_init_kwargs must not set it a second time.
     flag_of = {"dtype": "torch_dtype", "attn_implementation": "attn_implementation", "revision": "model_revision"}
-    extra = _as_mapping("model_init_kwargs", values["model_init_kwargs"])
+    extra = as_mapping("model_init_kwargs", values["model_init_kwargs"])
     for name, flag in flag_of.items():
         if name in extra or f"torch_{name}" in extra:
             raise UserError(f"--model_init_kwargs holds {name}: use --{flag}")
@@ -139,7 +140,7 @@ def _check_lora(given: Collection[str], values: Values) -> None:
             if name.startswith("lora_") or (name in LORA_FLAGS and values[name] not in (False, None)):
                 raise UserError(f"--{name} {as_words(values[name])} needs --use_peft true")
         return
-    _needs("--use_peft true", "peft", "peft")
+    needs("--use_peft true", "peft", "peft")
     for name in ("bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage"):
         if name in given and values[name] not in (False, None) and not values["load_in_4bit"]:
             raise UserError(f"--{name} {as_words(values[name])} needs --load_in_4bit true")
@@ -149,7 +150,7 @@ def _check_lora(given: Collection[str], values: Values) -> None:
         raise UserError("--load_in_4bit and --load_in_8bit exclude each other")
     if values["use_cpu"] or count_gpus() == 0:
         raise UserError(f"--{quantized} true needs an NVIDIA GPU")
-    _needs(f"--{quantized} true", "bitsandbytes", "bitsandbytes")
+    needs(f"--{quantized} true", "bitsandbytes", "bitsandbytes")
     if values["use_vllm"]:
         raise UserError(
             f"--{quantized} true needs --use_vllm false: quantised weights cannot be sent to vLLM after each step"
@@ -179,12 +180,39 @@ def _check_precision(values: Values) -> None:
 
 
 def _check_hints(values: Values) -> None:
-    """--hint_ratio and --hint_policy."""
+    """--hint_policy and its settings."""
     policy, ratio = values["hint_policy"], values["hint_ratio"]
     if policy == "fixed" and ratio is None:
         raise UserError("--hint_policy fixed needs --hint_ratio in [0, 1), such as 0.5")
     if policy != "fixed" and ratio is not None:
         raise UserError(f"--hint_ratio needs --hint_policy fixed, not {policy}")
+    sizes = sizes_of(policy_of(values), values["num_generations"])
+    if values["group_statistics"] == "separate":
+        if sizes is None:
+            raise UserError(f"--group_statistics separate needs a policy that mixes hints in a group, not {policy}")
+        if values["scale_rewards"] not in ("group", "none"):
+            raise UserError("--group_statistics separate needs --scale_rewards group or none")
+    if sizes and values["escalation"] == "eager":
+        raise UserError(
+            f"--escalation eager does not work with --hint_policy {policy}: each round depends on the one before"
+        )
+
+
+def policy_arguments(values: Values) -> Mapping[str, Any]:
+    """--hint_policy_args as a mapping. Raises UserError if it is not one."""
+    return as_mapping("hint_policy_args", values["hint_policy_args"])
+
+
+def policy_of(values: Values) -> HintPolicy:
+    """The hint policy that the flags describe. Raises UserError for a mistake in them."""
+    return make_policy(
+        values["hint_policy"],
+        num_levels=values["num_groups"],
+        ratio=values["hint_ratio"] or 0.0,
+        counts=values["hint_counts"],
+        equal_hints=values["equal_hints"],
+        arguments=policy_arguments(values),
+    )
 
 
 def _check_batches(values: Values) -> None:
@@ -233,6 +261,15 @@ def _check_loss(values: Values) -> None:
             "--sync_ref_model true and --beta 0: without the KL term a run has no reference model to update; "
             "leave one of them out"
         )
+    if values["hint_loss_weight"]:
+        if values["hint_injection"] == "query":
+            raise UserError(
+                "--hint_loss_weight needs --hint_injection answer: in the question, the hint is not the model's text"
+            )
+        if values["use_liger_kernel"]:
+            raise UserError(
+                "--hint_loss_weight does not work with --use_liger_kernel, which computes the loss without it"
+            )
     if values["entropy_coef_min"] > values["entropy_coef_max"]:
         raise UserError("--entropy_coef_min is above --entropy_coef_max: swap or change them")
 
@@ -268,12 +305,12 @@ def _check_optimizer(values: Values) -> None:
     optimizer = str(values.get("optim", ""))
     for part, module, package in OPTIMIZER_PACKAGES:
         if part in optimizer:
-            _needs(f"--optim {optimizer}", module, package)
+            needs(f"--optim {optimizer}", module, package)
             break
     if ("galore" in optimizer or "apollo" in optimizer) and values["optim_target_modules"] is None:
         raise UserError(f"--optim {optimizer} needs --optim_target_modules, such as all-linear")
     if values["use_liger_kernel"]:
-        _needs("--use_liger_kernel true", "liger_kernel", "liger-kernel")
+        needs("--use_liger_kernel true", "liger_kernel", "liger-kernel")
     if values["bf16"] and values["fp16"]:
         raise UserError("--bf16 and --fp16 exclude each other")
     on_cpu = values["use_cpu"] or count_gpus() == 0
@@ -300,7 +337,7 @@ def _check_launch(values: Values) -> None:
         except ValueError as error:
             raise UserError(f"--deepspeed {deepspeed} is not JSON: {error}") from error
     if deepspeed:
-        _needs("--deepspeed", "deepspeed", "deepspeed")
+        needs("--deepspeed", "deepspeed", "deepspeed")
     if (deepspeed or fsdp) and not under_torchrun():
         flag = "--deepspeed" if deepspeed else "--fsdp"
         raise UserError(
@@ -320,7 +357,7 @@ def _check_trackers(report_to: Any) -> None:
             continue
         if name not in ("none", "all", "kubeflow"):
             module, package = TRACKERS.get(name, (name, name))
-            _needs(f"--report_to {name}", module, package)
+            needs(f"--report_to {name}", module, package)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -332,7 +369,7 @@ def _check_attention(implementation: str | None, *, on_cpu: bool) -> None:
     if implementation is None or implementation in ATTENTION:
         return
     if KERNEL.fullmatch(implementation):
-        _needs(f"--attn_implementation {implementation}", "kernels", "kernels")
+        needs(f"--attn_implementation {implementation}", "kernels", "kernels")
         return
     flash = FLASH.get(implementation)
     if flash is None:
@@ -349,25 +386,3 @@ def _check_attention(implementation: str | None, *, on_cpu: bool) -> None:
             "compiled for your torch), or use --attn_implementation sdpa, or a kernel from the Hub: --attn_implementation "
             "kernels-community/flash-attn2 (pip install kernels)"
         )
-
-
-# ----------------------------------------------------------------------------------------------------
-# Helpers
-
-
-def _as_mapping(name: str, value: Any) -> Mapping[str, Any]:
-    """The value of a flag that accepts a JSON object, given as text or as a mapping; None is an empty one."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise UserError(f"--{name} is not JSON: {error}") from error
-    if value is not None and not isinstance(value, Mapping):
-        raise UserError(f"""--{name} {value}: give a JSON object, such as '{{"key": 1}}'""")
-    return value or {}
-
-
-def _needs(what: str, module: str, package: str) -> None:
-    """Raises UserError if the module that `what` needs is not installed."""
-    if importlib.util.find_spec(module) is None:
-        raise UserError(f"{what} needs {package}, which is not installed: pip install {package}")

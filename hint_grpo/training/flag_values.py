@@ -3,6 +3,8 @@
 Tables and the checks of one flag alone; `flag_checks` has those of several flags together. Light to import, as `flags` is.
 """
 
+import importlib.util
+import json
 import math
 import os
 from collections.abc import Collection, Mapping
@@ -10,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from hint_grpo.machine.errors import UserError, did_you_mean
+from hint_grpo.plugins import is_reference
 from hint_grpo.training.flags import declared_flags, dict_keys, enum_values
 
 # ----------------------------------------------------------------------------------------------------
@@ -17,6 +20,8 @@ from hint_grpo.training.flags import declared_flags, dict_keys, enum_values
 
 LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
 HALF_PRECISIONS = ("bfloat16", "float16")
+# Flags that accept a path to the user's own (file.py:name, module:name) besides their named values.
+PLUGGABLE = ("scorer", "hint_policy")
 
 # Flags that accept true and false besides their named values, and the named value that each stands for.
 BOOL_ALIASES = {
@@ -128,6 +133,9 @@ INTERVALS = {
     # hints, monitoring, logging, checkpoints and data loading
     "num_groups": "[1, inf)",
     "hint_ratio": "[0, 1)",
+    "keep_sampling": "[0, inf)",
+    "hint_loss_weight": "[0, inf)",
+    "accuracy_threshold": "(0, inf)",
     "max_rollouts_mb": "[0, inf)",
     "report_every": "[0, inf)",
     "max_bad_steps": "[1, inf)",
@@ -203,6 +211,9 @@ TRACKERS = {
     "comet_ml": ("comet_ml", "comet-ml"),
     "flyte": ("flytekit", "flytekit"),
 }
+# By package, what to give to `pip install` if not its name. trackio 0.43 demands Pillow < 13, although it runs with 13; of the
+# other packages that it demands, three are missing.
+INSTALL = {"trackio": "--no-deps trackio gradio-client brotli orjson"}
 # By part of the optimizer's name (--optim); the first match counts.
 OPTIMIZER_PACKAGES = (
     ("galore", "galore_torch", "galore-torch"),
@@ -242,6 +253,8 @@ def check_value(name: str, value: Any) -> None:
     if name == "debug" and isinstance(value, str):
         value = value.split()
     for one in value if isinstance(value, list | tuple) else [value]:
+        if name in PLUGGABLE and is_reference(one):
+            continue  # a path to the user's own, which is checked when it is loaded
         word = str(one).lower() if isinstance(one, bool) else one
         if allowed is not None and word not in allowed:
             shown = ", ".join(allowed) if len(allowed) < 20 else ", ".join((*allowed[:8], "..."))
@@ -308,3 +321,21 @@ def _has_float32_copy(values: Mapping[str, Any]) -> bool:
         os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("true", "1") for name in ("DEEPSPEED", "FSDP")
     )
     return bool(launched or values["deepspeed"] or values["fsdp"] or values["use_peft"])
+
+
+def as_mapping(name: str, value: Any) -> Mapping[str, Any]:
+    """The value of a flag that accepts a JSON object, given as text or as a mapping; None is an empty one."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise UserError(f"--{name} is not JSON: {error}") from error
+    if value is not None and not isinstance(value, Mapping):
+        raise UserError(f"""--{name} {value}: give a JSON object, such as '{{"key": 1}}'""")
+    return value or {}
+
+
+def needs(what: str, module: str, package: str) -> None:
+    """Raises UserError if the module that `what` needs is not installed."""
+    if importlib.util.find_spec(module) is None:
+        raise UserError(f"{what} needs {package}, which is not installed: pip install {INSTALL.get(package, package)}")

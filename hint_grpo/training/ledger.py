@@ -2,22 +2,24 @@
 
     {"step": 12, "id": "geoqa+/5137#0", "level": 1, "hint_steps": 1, "num_steps": 3, "hint_tokens": 24, "valid": true,
      "rewards": {"0": [0.0, 0.0, 0.0, 0.0], "1": [0.0, 1.0, 0.0, 1.0]}, "accuracy": {"0": [...], "1": [...]},
-     "sampled_tokens": {"0": 201, "1": 160}, "discarded_tokens": {"2": 71}, "discarded_completions": {"2": 4},
-     "skipped_levels": 0}
+     "steps_by_level": {"0": 0, "1": 1}, "mixed": false, "sampled_tokens": {"0": 201, "1": 160}, "redrawn_tokens": 0,
+     "discarded_tokens": {"2": 71}, "discarded_completions": {"2": 4}, "skipped_levels": 0}
 
 `level` is the level trained on; `rewards` (weighted sums) and `accuracy` are given for every level sampled. Speculative
-escalation also begins with higher levels, whose tokens are thrown away and counted by level. Metrics and plots are computed from
-records alone, so that every figure can be redrawn from the file.
+escalation also begins with higher levels, whose tokens are thrown away and counted by level. In a `mixed` group the levels are
+its rounds, all trained on, and `hint_steps` and `hint_tokens` are means over its completions.
+
+Metrics and plots are computed from records alone, so that every figure can be redrawn from the file.
 """
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hint_grpo.machine.files import first_free, replace_file
-from hint_grpo.rollout.escalation import Rollout
+from hint_grpo.rollout.escalation import Group, Rollout, Turn
 
 Record = dict[str, Any]
 FILE_NAME = "hint_ledger.jsonl"
@@ -31,30 +33,53 @@ def is_valid(rewards_G: Sequence[float]) -> bool:
     return len(scored) > 1
 
 
-def make_record(step: int, row: dict[str, Any], rollout: Rollout, weights_F: Sequence[float], skipped: int) -> Record:
-    """`weights_F`: of the reward functions; `skipped`: levels that did not fit into the context."""
+def make_record(
+    step: int,
+    row: dict[str, Any],
+    rollout: Rollout,
+    weights_F: Sequence[float],
+    skipped: int,
+    redrawn_tokens: int = 0,
+) -> Record:
+    """`weights_F`: of the reward functions; `skipped`: levels that did not fit into the context; `redrawn_tokens`: sampled for
+    prompts that this one replaced (--keep_sampling)."""
     rewards = {level: group.weighted_rewards(weights_F) for level, group in rollout.groups.items()}
-    turn = rollout.group.turn
     return {
         "step": step,
         "id": row["id"],
         "level": rollout.chosen,
-        "hint_steps": turn.hint.num_steps,
+        "hint_steps": _over_completions(rollout.trained, lambda turn: turn.hint.num_steps),
         "num_steps": len(row["reasoning_steps"]),
-        "hint_tokens": turn.hint_tokens,
-        "valid": is_valid(rewards[rollout.chosen]),
+        "hint_tokens": _over_completions(rollout.trained, lambda turn: turn.hint_tokens),
+        "valid": has_signal(rollout, weights_F),
         "rewards": {str(level): rewards_G for level, rewards_G in rewards.items()},
         "accuracy": {str(level): group.accuracy_G for level, group in rollout.groups.items()},
-        "sampled_tokens": {
-            str(level): sum(len(completion.token_ids) for completion in group.completions)
-            for level, group in rollout.groups.items()
-        },
+        "steps_by_level": {str(level): group.turn.hint.num_steps for level, group in rollout.groups.items()},
+        "mixed": rollout.mixed,
+        "sampled_tokens": {str(level): num_tokens(group) for level, group in rollout.groups.items()},
+        "redrawn_tokens": redrawn_tokens,
         "discarded_tokens": {str(level): discarded.num_tokens for level, discarded in rollout.discarded.items()},
         "discarded_completions": {
             str(level): discarded.num_completions for level, discarded in rollout.discarded.items()
         },
         "skipped_levels": skipped,
     }
+
+
+def has_signal(rollout: Rollout, weights_F: Sequence[float]) -> bool:
+    """Whether what is trained on has completions of different rewards."""
+    return is_valid([reward for group in rollout.trained for reward in group.weighted_rewards(weights_F)])
+
+
+def num_tokens(group: Group) -> int:
+    """The sampled tokens of a group's completions."""
+    return sum(len(completion.token_ids) for completion in group.completions)
+
+
+def _over_completions(groups: Sequence[Group], value: Callable[[Turn], int]) -> float:
+    """The value of the turn that was trained on; for a mixed group, its mean over the completions."""
+    values = [value(group.turn) for group in groups for _ in group.completions]
+    return value(groups[0].turn) if len(groups) == 1 else sum(values) / len(values)
 
 
 def never_correct(record: Record) -> bool:
@@ -80,10 +105,13 @@ def metrics(records: Sequence[Record], num_levels: int) -> dict[str, float]:
         "hint/never_correct": _mean(never_correct(record) for record in records),
         "hint/one_step_samples": sum(record["num_steps"] < 2 for record in records),
         "hint/skipped_levels": sum(record["skipped_levels"] for record in records),
-        "hint/sampled_tokens": sum(sum(record["sampled_tokens"].values()) for record in records),
+        "hint/sampled_tokens": sum(
+            sum(record["sampled_tokens"].values()) + record.get("redrawn_tokens", 0) for record in records
+        ),
         "hint/discarded_tokens": sum(sum(record.get("discarded_tokens", {}).values()) for record in records),
     }
-    for level in range(num_levels):
+    highest = max((int(level) for record in records for level in record["rewards"]), default=0)
+    for level in range(max(num_levels, highest + 1)):
         tried = [record["rewards"][str(level)] for record in records if str(level) in record["rewards"]]
         result[f"hint/share_level_{level}"] = _mean(record["level"] == level for record in records)
         result[f"hint/reward_level_{level}"] = _mean(_mean(rewards_G) for rewards_G in tried)
@@ -99,6 +127,19 @@ def read(path: Path) -> Iterator[Record]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)
+
+
+def read_until(path: Path, step: int) -> list[Record]:
+    """The records up to `step`, in the file's order; a line that a kill cut off belongs to a later step and is left out."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record["step"] <= step:
+            records.append(record)
+    return records
 
 
 def start(path: Path, step: int) -> None:

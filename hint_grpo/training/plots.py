@@ -2,20 +2,17 @@
 
 Imports matplotlib; import this module only when something is plotted."""
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
+from hint_grpo.figures import legend_above, save_figure, write_csv
 from hint_grpo.training import ledger
 from hint_grpo.training.smoothing import caption, running_mean, window_of
-
-matplotlib.use("Agg")  # cluster nodes have no display
 
 
 def per_step(records: Iterable[ledger.Record]) -> list[dict[str, float]]:
@@ -34,21 +31,6 @@ def per_step(records: Iterable[ledger.Record]) -> list[dict[str, float]]:
         for step, group in sorted(by_step.items())
         for values in [ledger.metrics(group, 1)]
     ]
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes at least one row; the first row's keys are the columns."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def save_figure(figure: Any, stem: Path) -> None:
-    """Saves `figure` as STEM.png and STEM.svg, and closes it."""
-    for ending in (".png", ".svg"):
-        figure.savefig(stem.with_suffix(ending), dpi=150, bbox_inches="tight")
-    plt.close(figure)
 
 
 def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
@@ -78,7 +60,7 @@ def plot_utilization(runs: Mapping[str, Path], stem: Path) -> None:
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (upper, middle, lower):
         axes.grid(alpha=0.3)
-    _legend_above(upper, num_columns=3)
+    legend_above(upper, num_columns=3)
     prompts = (max(Counter(record["step"] for record in each).values()) for each in records.values())
     figure.text(0.5, 0.03, caption(window, prompts), ha="center", fontsize=8, color="dimgray")
     save_figure(figure, stem)
@@ -91,11 +73,6 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, float]], key: str, window: int,
     if window > 1:
         axes.plot(steps, values, color=style["color"], alpha=0.25, linewidth=0.8, zorder=1.5)  # below every mean
     axes.plot(steps, running_mean(values, window), **style)
-
-
-def _legend_above(axes: Any, *, num_columns: int) -> None:
-    """The legend above the axes, because data may be anywhere inside."""
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=num_columns, fontsize=8, frameon=False)
 
 
 def plot_text_bias(runs: Mapping[str, Sequence[Mapping[str, float]]], stem: Path) -> None:

@@ -232,6 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     processor = run.load_processor(model, training)
     dataset, _ = run.load_data(script, training, processor)
+    run.try_plugins(script, training, dataset)
     num_prompts = min(options.num_prompts, len(dataset))
     with redirect_stdout(sys.stderr), run.rollout_server(training, model) as server:
         trainer = run.make_trainer(script, training, model, dataset, processor, server)

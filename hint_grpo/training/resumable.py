@@ -42,6 +42,9 @@ class ResumableTrainer(GRPOTrainer):
         self._samples = samples
         self._saving = False
 
+    def restore_history(self, step: int) -> None:
+        """Called when a run is resumed after `step`: for what is read from the run's own files."""
+
     @cached_property
     def identity(self) -> checkpoints.RunIdentity:
         """Reads every sample once: made when the first checkpoint is written, by the process that writes it."""
@@ -102,6 +105,7 @@ class ResumableTrainer(GRPOTrainer):
             written = checkpoints.read_identity(folder)
             self._step = written.get("micro_steps", self.state.global_step * self.args.gradient_accumulation_steps)
             self.health.restore(written, self.state.global_step)
+            self.restore_history(self.state.global_step)
             self._buffered_inputs = checkpoints.load_rollouts(
                 folder, self.accelerator.process_index, self.accelerator.device
             )

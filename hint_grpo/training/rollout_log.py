@@ -6,6 +6,7 @@
      "trained": true, "advantage": -0.58}
 
 A row joins to the hint ledger by `step` and `id`. `trained` rows are those of the chosen level; the others have no advantage.
+In a group that mixes hints, the levels are its rounds, and all rows are trained on.
 
 Rows are JSON lines in files of BLOCK steps (steps-000001.jsonl.gz, steps-000101.jsonl.gz, ...). Every step appends one gzip
 member, so that a kill costs the last step at most, and nothing is held in memory.
@@ -41,7 +42,7 @@ def rows_of(
     given = iter(advantages)
     return [
         [
-            _row(step, row, rollout, level, place, reward_names_F, next(given) if level == rollout.chosen else None)
+            _row(step, row, rollout, level, place, reward_names_F, next(given) if _is_trained(rollout, level) else None)
             for level in rollout.groups
             for place in range(len(rollout.groups[level].completions))
         ]
@@ -77,9 +78,13 @@ def _row(
         "accuracy": _or_none(accuracy),
         "answer": answer,
         "verdict": verdict,
-        "trained": level == rollout.chosen,
+        "trained": _is_trained(rollout, level),
         "advantage": advantage,
     }
+
+
+def _is_trained(rollout: Rollout, level: int) -> bool:
+    return rollout.mixed or level == rollout.chosen
 
 
 def _or_none(reward: float) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from accelerate.utils import gather_object, is_peft_model
 from datasets import Dataset
-from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback
+from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback, TrainerState
 from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
@@ -22,11 +22,12 @@ from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import only_run_in
 from hint_grpo.machine.hardware import available_cores, describe_machine, num_local_processes
 from hint_grpo.machine.report_process import write_report
+from hint_grpo.policies.registry import try_policy
 from hint_grpo.rollout import server_process
 from hint_grpo.rollout.access import token_of_the_environment
 from hint_grpo.rollout.prompting import length_limits
 from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
-from hint_grpo.scoring.rewards import make_reward
+from hint_grpo.scoring.rewards import columns_of, make_rewards, try_rewards
 from hint_grpo.training import ledger
 from hint_grpo.training.callbacks import CleanStart, LogFile, Page, ProgressBar, SignalCheck, StageTimes, Watched
 from hint_grpo.training.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
@@ -76,6 +77,13 @@ def load_data(script: ScriptArguments, training: HintGRPOConfig, processor: Any)
             step_rules=script.step_rules,
             steps_file=script.steps_file,
         )
+
+
+def try_plugins(script: ScriptArguments, training: HintGRPOConfig, dataset: Dataset) -> None:
+    """Calls the user's own functions once, before a model loads. Raises UserError for what does not work."""
+    names, count = script.reward_funcs, training.num_generations
+    try_rewards(names, script.accuracy, script.scorer, dataset[0], count, TrainerState())
+    try_policy(training.policy, dataset[0]["reasoning_steps"], columns_of(dataset[0]), count)
 
 
 def check_data(
@@ -146,11 +154,11 @@ def make_trainer(
         "dtype": model.dtype,
         **(training.model_init_kwargs or {}),
     }
-    rewards = {name: make_reward(name, script.scorer) for name in dict.fromkeys(["accuracy", *script.reward_funcs])}
+    rewards, accuracy = make_rewards(script.reward_funcs, script.accuracy, script.scorer)
     trainer = HintGRPOTrainer(
         model=model.model_name_or_path,
-        reward_funcs=[rewards[name] for name in script.reward_funcs],
-        accuracy=rewards["accuracy"],
+        reward_funcs=rewards,
+        accuracy=accuracy,
         args=training,
         train_dataset=dataset,
         processing_class=processor,

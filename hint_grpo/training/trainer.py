@@ -20,7 +20,7 @@ How a step differs from TRL's:
    made it;
 3. rewards were given when a group was sampled, on what the model itself wrote; here they are only gathered;
 4. if the weights do not change between sampling and the loss, the correction of vLLM's rounding is made from the loss's own
-   forward pass (`hint_grpo.training.importance`); TRL runs one more for it;
+   forward pass (`hint_grpo.training.corrected`); TRL runs one more for it;
 5. vLLM is this project's (`hint_grpo.rollout`: in the process, or a server), set up after TRL's own set-up without it;
 6. checkpoints are atomic and store state that TRL omits (`hint_grpo.training.resumable`);
 7. picture inputs that TRL does not know by name (Llama-3.2-Vision's) reach the model too (`hint_grpo.families`).
@@ -31,44 +31,45 @@ The loss is TRL's, with the constants that `hint_grpo.training.config` pins.
 import hint_grpo.machine.stack
 
 import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather, gather_object, is_peft_model
+from accelerate.utils import broadcast_object_list, gather, gather_object, is_peft_model
 from datasets import Dataset
 from trl.extras.profiling import profiling_context
 
 from hint_grpo.families import WithRows, vision_token_ids
 from hint_grpo.machine.errors import UserError
+from hint_grpo.policies.base import sizes_of
 from hint_grpo.prompts import Message
+from hint_grpo.rollout import redraw
 from hint_grpo.rollout.escalation import (
-    Group,
-    GroupScorer,
     LevelRule,
-    RewardFunction,
+    Rollout,
     RolloutBackend,
-    Sampled,
-    Turn,
     roll_out,
 )
 from hint_grpo.rollout.hf import TransformersBackend
-from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, length_limits, prepare_prompt
+from hint_grpo.rollout.mixed import roll_out_mixed, separate_advantages
+from hint_grpo.rollout.prompting import PreparedPrompt, PromptEncoder, TurnBuilder, length_limits, prepare_prompt
+from hint_grpo.rollout.scorer import BatchScorer, GroupScorer
 from hint_grpo.rollout.server_process import ServerProcess
+from hint_grpo.scoring.rewards import RewardFunction
 from hint_grpo.training import completion_table, ledger, model_card, rollout_log
 from hint_grpo.training.batch import MODEL_INPUTS, Generated, RolloutBatch, with_texts
 from hint_grpo.training.config import HintGRPOConfig
-from hint_grpo.training.importance import GAP, Agreement, importance_weights
+from hint_grpo.training.corrected import CorrectedTrainer
+from hint_grpo.training.hint_loss import hint_mask, hint_nll
+from hint_grpo.training.importance import GAP
 from hint_grpo.training.monitoring import Health, Stages, warn
-from hint_grpo.training.resumable import ResumableTrainer
 
 
-class HintGRPOTrainer(ResumableTrainer):
+class HintGRPOTrainer(CorrectedTrainer):
     """Trains on rows with id, image (path), question, solution, reasoning_steps and source.
 
     `accuracy` decides which hint level is trained on; `reward_funcs` are trained on. `server` is the vLLM server that this
@@ -110,20 +111,22 @@ class HintGRPOTrainer(ResumableTrainer):
         args.log_completions = log_completions
         self.stages = Stages(torch.cuda.synchronize if self.accelerator.device.type == "cuda" else lambda: None)
         self.limits = length_limits(self.model.config, args)
-        self.level_rule = LevelRule.named(args.level_rule, self.reward_weights.tolist())
-        self.scorer = GroupScorer(self.reward_funcs, accuracy, self.encoder.decode)
-        self.turn_builder = TurnBuilder(self.encoder, args.policy, args.hint_injection, self.limits, args.seed)
+        rule = LevelRule.named(args.level_rule, self.reward_weights.tolist())
+        self.level_rule = replace(rule, unsolved=args.policy.unsolved)
+        self.scorer = GroupScorer(
+            self.reward_funcs, accuracy, self.encoder.decode, args.accuracy_threshold, self._reward_arguments
+        )
+        self.turn_builder = TurnBuilder(
+            self.encoder, args.policy, args.hint_injection, self.limits, args.seed, self.progress
+        )
         self.backend = self._make_backend(server)
         self.rollout_log = rollout_log.RolloutLog(
             Path(args.output_dir) / rollout_log.FOLDER, args.keep_rollouts, int(args.max_rollouts_mb * 1e6)
         )
+        # The log-probabilities of the last forward pass, for the loss on hints.
+        self._last_logps: Any = None
         self.rows: list[list[rollout_log.Row]] = []
         """The rollouts of the last batch, of all ranks, one list per prompt; in the main process, if they are stored or shown."""
-        # Correction in the loss: the inputs of the loss being computed, and what its micro-batches have shown so far.
-        self._inputs_to_correct: dict[str, Any] | None = None
-        self.agreement = Agreement()
-        # Makes TRL compute old log-probabilities in a forward pass of its own; for tests and benchmarks.
-        self._separate_old_logps = False
         # The last batch sampled. TRL's call chain passes no value of ours, so its hooks below read it here; it is set in one
         # place, before they are called.
         self.batch = RolloutBatch(0, (), ())
@@ -160,30 +163,68 @@ class HintGRPOTrainer(ResumableTrainer):
         """
         step = self.state.global_step + 1
         self.batch = self.sample(inputs[:: self.num_generations], step)
-        with self._without_old_logps() if self._corrects_in_the_loss else nullcontext():
-            scored = super()._generate_and_score_completions(self.batch.trl_inputs())
+        scored = super()._generate_and_score_completions(self.batch.trl_inputs())
+        if self.args.group_statistics == "separate":
+            divide = self.args.scale_rewards == "group"
+            own = separate_advantages(self.batch.rollouts, self.reward_weights.tolist(), divide=divide)
+            scored["advantages"] = scored["advantages"].new_tensor(own)
         self._record(self.batch, scored["advantages"].tolist())
         if not self._corrects_in_the_loss:
             self._check_gap(step)
+        if self.args.hint_loss_weight:
+            completion_ids = scored["completion_ids"]
+            scored["hint_mask"] = hint_mask(self.batch.groups, completion_ids.size(1)).to(completion_ids.device)
         return scored | self.batch.extra_inputs
 
     def sample(self, rows: list[dict[str, Any]], step: int) -> RolloutBatch:
         """B rows to B rollouts, by the policy's current weights."""
-        prompts = [
+        prompts = self._prepare(rows, step)
+        self._sync_weights()
+        with self.stages("generate"):
+            rollouts = self._roll_out(prompts, step)
+            if not self.args.keep_sampling:
+                return RolloutBatch(step, prompts, rollouts)
+            fresh = redraw.fresh_rows(
+                len(self.train_dataset),
+                used=[prompt.row["row"] for prompt in prompts],
+                key=f"{self.args.seed}/{step}/{self.accelerator.process_index}",
+            )
+            drawn = redraw.until_useful(
+                prompts,
+                rollouts,
+                max_rounds=self.args.keep_sampling,
+                useful=lambda rollout: ledger.has_signal(rollout, self.reward_weights.tolist()),
+                draw=lambda count: self._prepare([self.train_dataset[row] for row in islice(fresh, count)], step),
+                roll_out=lambda new_prompts: self._roll_out(new_prompts, step),
+                anywhere=lambda count: any(gather_object([count])),
+            )
+        return RolloutBatch(step, drawn.prompts, drawn.rollouts, drawn.redrawn_tokens, drawn.num_redrawn)
+
+    def _prepare(self, rows: Sequence[dict[str, Any]], step: int) -> list[PreparedPrompt]:
+        return [
             prepare_prompt(self.turn_builder, self.train_dataset, row, index=index, step=step)
             for index, row in enumerate(rows)
         ]
-        self._sync_weights()
-        with self.stages("generate"):
-            rollouts = roll_out(
-                [prompt.turns for prompt in prompts],
-                self.backend,
-                self.scorer_of([prompt.row for prompt in prompts]),
-                num_generations=self.num_generations,
-                schedule=self.args.schedule,
-                rule=self.level_rule,
-            )
-        return RolloutBatch(step, prompts, rollouts)
+
+    def _roll_out(self, prompts: Sequence[PreparedPrompt], step: int) -> list[Rollout]:
+        """Level by level; or, with a policy that mixes hints in a group, round by round."""
+        scorer = self.scorer_of([prompt.row for prompt in prompts])
+        if sizes := sizes_of(self.turn_builder.policy, self.num_generations):
+            next_turn = partial(self.turn_builder.next_turn, prompts, step)
+            return roll_out_mixed([prompt.turns[0] for prompt in prompts], sizes, self.backend, scorer, next_turn)
+        return roll_out(
+            [prompt.turns for prompt in prompts],
+            self.backend,
+            scorer,
+            num_generations=self.num_generations,
+            schedule=self.args.schedule,
+            rule=self.level_rule,
+        )
+
+    def progress(self, step: int) -> float:
+        """The share of the training that is done before a step, which counts from 1; 0 if the number of steps is not known."""
+        num_steps = self.state.max_steps or self.args.max_steps
+        return min((step - 1) / num_steps, 1.0) if num_steps > 0 and step > 0 else 0.0
 
     def _sync_weights(self) -> None:
         """Hands the weights to vLLM once per optimizer step, as TRL does before it generates."""
@@ -192,9 +233,13 @@ class HintGRPOTrainer(ResumableTrainer):
                 self.vllm_generation.sync_weights()
             self._last_loaded_step = self.state.global_step
 
-    def scorer_of(self, rows: list[dict[str, Any]]) -> "BatchScorer":
+    def scorer_of(self, rows: list[dict[str, Any]]) -> BatchScorer:
         """Scores the completions of a batch; `rows`: its data rows (B)."""
-        return BatchScorer(self.scorer, rows, self.stages)
+        return BatchScorer(self.scorer, rows, partial(self.stages.add, "score"))
+
+    def _reward_arguments(self) -> dict[str, Any]:
+        """What TRL passes to reward functions beside the columns. Its table of completions is not written: no `log_extra`."""
+        return {"trainer_state": self.state, "log_metric": self._log_metric, "log_extra": lambda *_: None}
 
     # --- TRL's hooks: they read the batch that has just been sampled ---
 
@@ -215,8 +260,7 @@ class HintGRPOTrainer(ResumableTrainer):
             if not isinstance(model, WithRows) and self.batch.extra_inputs:
                 model = WithRows(model, self.encoder.family, self.batch.extra_inputs)
             result = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
-        if self._inputs_to_correct is not None:
-            self._correct(self._inputs_to_correct, result[0].detach())
+        self._last_logps = result[0] if self.args.hint_loss_weight else None
         return result
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
@@ -225,78 +269,57 @@ class HintGRPOTrainer(ResumableTrainer):
         extra_inputs = {name: inputs[name] for name in names}
         if names:
             model = WithRows(model, self.encoder.family, extra_inputs)
-        if not self._corrects_in_the_loss:
-            return super()._compute_loss(model, inputs)
-        self._inputs_to_correct = inputs = dict(inputs)
-        try:
-            return super()._compute_loss(model, inputs)
-        finally:
-            self._inputs_to_correct = None
+        loss = super()._compute_loss(model, inputs)
+        return loss if "hint_mask" not in inputs else loss + self._hint_loss(inputs["hint_mask"])
+
+    def _hint_loss(self, mask: torch.Tensor) -> torch.Tensor | float:
+        """--hint_loss_weight times the mean NLL of the hint's tokens, of the log-probabilities that the loss was made of."""
+        nll = hint_nll(self._last_logps, mask)
+        self._metrics["train"]["hint/nll"].append(gather(nll.detach()).nanmean().item())
+        # As TRL's loss: a mean over the micro-batches that are accumulated.
+        return self.args.hint_loss_weight * nll.nan_to_num(0.0) / self.current_gradient_accumulation_steps
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         with self.stages("update"):  # the rest of a step, without the stages inside it
             return super().training_step(*args, **kwargs)
 
-    # --- the correction of vLLM's rounding, made from the loss's own forward pass ---
-
-    @property
-    def _sampled_every(self) -> int:
-        """How many micro-batches are trained on between two samplings."""
-        return self.args.steps_per_generation * self.num_iterations
-
-    @property
-    def _corrects_in_the_loss(self) -> bool:
-        """Whether the loss's log-probabilities are those of the policy that sampled: no update lies between the two."""
-        is_needed = self.use_vllm and self.vllm_importance_sampling_correction
-        return (
-            is_needed
-            and not self._separate_old_logps
-            and not self.args.gradient_accumulation_steps % self._sampled_every
-        )
-
-    @contextmanager
-    def _without_old_logps(self) -> Iterator[None]:
-        """TRL computes old log-probabilities when it samples only if it corrects then."""
-        self.vllm_importance_sampling_correction = False
-        try:
-            yield
-        finally:
-            self.vllm_importance_sampling_correction = True
-
-    def _correct(self, inputs: dict[str, Any], logps: torch.Tensor) -> None:
-        """Adds the importance weights to the inputs of the loss, whose forward pass gave `logps`.
-
-        The last micro-batch of a sampled batch brings the metrics, and the check that may stop the run: before its gradients are
-        computed, and so before any update with this batch.
-        """
-        sampler_logps, mask = inputs["sampling_per_token_logps"], inputs["completion_mask"] * inputs["tool_mask"]
-        weights = importance_weights(logps, sampler_logps, mask, self)
-        inputs["importance_sampling_ratio"] = weights
-        self.agreement.add(logps, sampler_logps, mask, weights)
-        if (self._step + 1) % self._sampled_every == 0:
-            for name, value in self.agreement.metrics(self.accelerator.gather).items():
-                self._metrics["train"][name].append(value)
-            self.agreement = Agreement()
-            self._check_gap(self.state.global_step + 1)
+    def restore_history(self, step: int) -> None:
+        """What the hint policy knew after `step`, from the main process' ledger."""
+        if not self.turn_builder.policy.uses_history:
+            return
+        records = [ledger.read_until(self.ledger_path, step) if self.accelerator.is_main_process else None]
+        (found,) = broadcast_object_list(records)
+        if not found and step and self.accelerator.is_main_process:
+            warn(
+                f"{self.ledger_path} has no record of the steps before {step}: the hint policy starts without a history"
+            )
+        self.turn_builder.memory.add(found or ())
 
     # --- ledger, metrics and log of a step ---
 
     def _record(self, batch: RolloutBatch, advantages: list[float]) -> None:
         """Ledger, rollout log and metrics of this batch, of all ranks together. `advantages`: (B * G), of this rank."""
         weights = self.reward_weights.tolist()
+        redrawn = batch.redrawn_tokens or [0] * len(batch.prompts)
         local = [
-            ledger.make_record(batch.step, prompt.row, rollout, weights, prompt.num_skipped)
-            for prompt, rollout in zip(batch.prompts, batch.rollouts, strict=True)
+            ledger.make_record(batch.step, prompt.row, rollout, weights, prompt.num_skipped, tokens)
+            for prompt, rollout, tokens in zip(batch.prompts, batch.rollouts, redrawn, strict=True)
         ]
         rows = []
         if not self.rollout_log.is_off or self._shows_completions:
             rows = rollout_log.rows_of(batch.step, batch.rows, batch.rollouts, self.reward_func_names, advantages)
         # One collective for all three; then, for each, the lists of all ranks behind one another.
-        by_rank = gather_object([(local, batch.rejected, rows)])
-        records, rejected, rows = (list(chain.from_iterable(lists)) for lists in zip(*by_rank, strict=True))
+        by_rank = gather_object([(local, batch.rejected, rows, [batch.num_redrawn])])
+        records, rejected, rows, num_redrawn = (
+            list(chain.from_iterable(lists)) for lists in zip(*by_rank, strict=True)
+        )
+        if self.turn_builder.policy.uses_history:
+            self.turn_builder.memory.add(records)
         for name, value in ledger.metrics(records, self.args.policy.num_levels).items():
             self._metrics["train"][name].append(value)
         self._metrics["train"]["data/replaced_samples"].append(len(rejected))
+        if self.args.keep_sampling:
+            self._metrics["train"]["data/redrawn_prompts"].append(sum(num_redrawn))
         self.health.signal.add(records, batch.step)
         if self.accelerator.is_main_process:
             ledger.append(self.ledger_path, records)
@@ -348,29 +371,6 @@ class HintGRPOTrainer(ResumableTrainer):
                 records=ledger.read(self.ledger_path) if self.ledger_path.exists() else (),
             )
             model_card.write_card(Path(self.args.output_dir), facts)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchScorer:
-    """A `Scorer` of one batch with the data rows `rows` (B); its methods are called from several threads."""
-
-    scorer: GroupScorer
-    rows: list[dict[str, Any]]
-    stages: Stages
-
-    def group(self, turn: Turn, completions: list[Sampled], accuracy_G: list[float] | None) -> Group:
-        with self._timed():
-            return self.scorer(self.rows[turn.index], turn, completions, accuracy_G)
-
-    def completion(self, turn: Turn, place: int, completion: Sampled) -> float:
-        with self._timed():
-            return self.scorer.accuracy_of(self.rows[turn.index], turn, place, completion)
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self.stages.add("score", time.monotonic() - start)
 
 
 def _completions_of_batch(prompts: list[Any], trainer: HintGRPOTrainer) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """A user's own records."""
 
+import json
 from typing import Any
 
 import pytest
 
-from hint_grpo.data.jsonl import BadRecord, JsonRecord, UniqueIds, parse_line
+from hint_grpo.data.jsonl import BadRecord, JsonRecord, UniqueIds, other_fields, parse_line
 from hint_grpo.data.own_records import OwnReader
 from hint_grpo.data.paths import ImageRoot
 from hint_grpo.data.samples import Dropped, Filter
@@ -81,3 +82,16 @@ def test_a_letter_becomes_its_options_text_and_words_are_left_to_the_checker(rea
     (sample,) = read({**GOOD, "question": "How many?\nA. 3\nB. 4", "solution": "B"})
     assert (sample.question, sample.solution) == ("How many?", "4")
     assert read({**GOOD, "solution": "a rhombus"})[0].solution == "a rhombus"
+
+
+def test_other_fields_are_kept_as_json_with_their_types(tmp_path) -> None:
+    (tmp_path / "1.png").write_bytes(b"x")
+    line = b'{"image": "1.png", "question": "How many?", "solution": 4, "level": 3, "share": 2.50, "tags": ["a", 1]}'
+    fields = parse_line(line)
+    (sample,) = OwnReader(ImageRoot(tmp_path), UniqueIds(), False)(JsonRecord("my.jsonl:1", fields))
+    assert sample.solution == "4"  # text, as written
+    assert json.loads(sample.extra) == {"level": 3, "share": 2.5, "tags": ["a", 1]}
+    assert other_fields(parse_line(b'{"n": ' + b"9" * 5000 + b', "e": 1e999}'), ()) == json.dumps(
+        {"n": "9" * 5000, "e": "1e999"}
+    )
+    assert other_fields({"id": "a"}, ("id",)) == ""

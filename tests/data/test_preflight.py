@@ -13,12 +13,13 @@ from hint_grpo.data.images import open_image
 from hint_grpo.data.preflight import preflight, preflight_questions, share, without_skipped
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question
-from hint_grpo.hints import HintPolicy, LengthLimits, hint_at_level
+from hint_grpo.hints import LengthLimits, hint_at_level
+from hint_grpo.policies.paper import Adaptive, Fixed, NoHints
 from hint_grpo.prompts import begun_turn, evaluation_messages, question_with_hint, training_messages
 from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, Unusable
 from hint_grpo.toy.models import toy_processor
 
-ADAPTIVE = HintPolicy("adaptive", 3)
+ADAPTIVE = Adaptive(3)
 NO_LIMITS = LengthLimits(None, 100, None)
 STEPS = ["Row 1 has 1.", "Row 2 has 2.", "The total is 3."]
 
@@ -153,14 +154,14 @@ def test_ground_truths_without_a_value_are_named(processor, sample) -> None:
 
 
 POLICIES = [
-    *(HintPolicy("adaptive", levels) for levels in (1, 2, 3, 4)),
-    HintPolicy("fixed", 1, 0.5),
-    HintPolicy("none", 1),
+    *(Adaptive(levels) for levels in (1, 2, 3, 4)),
+    Fixed(0.5),
+    NoHints(),
 ]
 
 
 @pytest.mark.parametrize("injection", ["answer", "query"])
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: f"{policy.kind}{policy.num_levels}")
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: f"{type(policy).__name__}{policy.num_levels}")
 def test_training_and_this_check_count_levels_by_one_rule(processor, sample, policy, injection) -> None:
     """The check's counts are those of the turns that training builds, at a context that some hints do not fit."""
     rows = [sample(count, reasoning_steps=["Row 1 has 2 of them. " * 9] * count) for count in range(7)]
@@ -186,11 +187,11 @@ def test_training_and_this_check_count_levels_by_one_rule(processor, sample, pol
 def test_a_level_that_repeats_the_hint_below_is_no_level_here_either(processor, sample) -> None:
     """Two steps at M = 4 are 0, 0, 1, 1: levels 0 and 2. Level 3 would be the same prompt again."""
     row = sample(1, reasoning_steps=["Row 1 has 3. " * 40, "So 3."])
-    report = preflight([row], processor=processor, policy=HintPolicy("adaptive", 4), limits=NO_LIMITS)
+    report = preflight([row], processor=processor, policy=Adaptive(4), limits=NO_LIMITS)
     assert dict(report.levels) == {0: 1, 2: 1}
     assert dict(report.leaks) == {2: 1}
     tight = LengthLimits(None, 100, report.longest_tokens + 99)
-    report = preflight([row], processor=processor, policy=HintPolicy("adaptive", 4), limits=tight)
+    report = preflight([row], processor=processor, policy=Adaptive(4), limits=tight)
     assert dict(report.skipped_levels) == {2: 1}
 
 
@@ -213,6 +214,6 @@ def test_shares_checked_side_by_side_make_the_report_of_all(processor, sample, t
 def test_more_samples_than_one_batch_keep_their_positions(processor, sample, tmp_path: Path) -> None:
     bad = {0, 255, 256, 600}
     rows = (sample(n, **({"image": str(tmp_path / "none.png")} if n in bad else {})) for n in range(601))
-    report = preflight(rows, processor=processor, policy=HintPolicy("none", 1), limits=NO_LIMITS, workers=2)
+    report = preflight(rows, processor=processor, policy=NoHints(), limits=NO_LIMITS, workers=2)
     assert set(report.skip) == bad
     assert report.checked == 601

@@ -9,8 +9,8 @@ from hint_grpo.data.dataset import RESPLIT_FILE, load_training_data
 from hint_grpo.data.jsonl import Occurrences
 from hint_grpo.data.llava_cot import released_fill_in, released_steps, split_steps
 from hint_grpo.data.samples import DataReport, Filter, Refused
-from hint_grpo.hints import HintPolicy
 from hint_grpo.machine.errors import UserError
+from hint_grpo.policies.paper import Adaptive
 
 OPTIONS = "How long is PQ?\nA. 3 cm\nB. 5 cm\nC. 7 cm\nD. 9 cm"
 
@@ -75,8 +75,8 @@ def test_their_steps_and_hints(shared_data: Path) -> None:
         steps = released_steps(case["reasoning"])
         assert list(steps) == case["steps"]
         for num_levels, hints in case["hints"].items():
-            policy = HintPolicy("adaptive", int(num_levels), counts="float", equal_hints="sample")
-            assert [level.text for level in policy.levels(steps, key="")] == hints
+            policy = Adaptive(int(num_levels), counts="float", equal_hints="sample")
+            assert [level.text for level in policy.longest_levels(steps)] == hints
 
 
 def test_their_records(shared_data: Path) -> None:

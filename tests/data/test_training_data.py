@@ -14,8 +14,8 @@ from PIL import Image
 from hint_grpo.data import dataset as dataset_module
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.data.samples import DataReport, Filter
-from hint_grpo.hints import HintPolicy
 from hint_grpo.machine.errors import UserError
+from hint_grpo.policies.paper import Adaptive, Fixed, NoHints, Random
 
 LONG = " ".join(["The angle is 40°."] * 200)
 
@@ -64,7 +64,7 @@ def test_every_question_is_a_sample_or_counted(load, data_root, records, write_j
         more.write("not json\n")
     dataset, report = load(tokenizer=CharacterTokenizer())
     assert isinstance(dataset, Dataset)
-    assert dataset.column_names == ["id", "image", "question", "solution", "reasoning_steps", "source"]
+    assert dataset.column_names == ["id", "image", "question", "solution", "reasoning_steps", "source", "extra"]
     assert dataset["id"][:] == ["a", "b", "a~2", "h"]
     assert dataset[1] == {
         "id": "b",
@@ -73,6 +73,7 @@ def test_every_question_is_a_sample_or_counted(load, data_root, records, write_j
         "solution": "45°",
         "reasoning_steps": ["It is 45."],
         "source": "train.jsonl:2",
+        "extra": "",
     }
     assert {name: places.count for name, places in report.filters.items()} == {
         Filter.OTHER_IMAGES: 1,
@@ -91,20 +92,20 @@ def test_every_question_is_a_sample_or_counted(load, data_root, records, write_j
 
 def test_samples_that_never_get_a_hint() -> None:
     report = DataReport("train.jsonl", samples_by_steps={0: 3, 1: 5, 2: 7, 3: 11})
-    assert report.never_hinted(HintPolicy("adaptive", 1)) == 26
-    assert report.never_hinted(HintPolicy("adaptive", 2)) == 8  # floor(2 * 1 / 2) = 1
-    assert report.never_hinted(HintPolicy("adaptive", 3)) == 8  # floor(2 * 2 / 3) = 1
-    assert report.never_hinted(HintPolicy("fixed", 1, 0.4)) == 15  # floor(2 * 0.4) = 0, floor(3 * 0.4) = 1
-    assert report.never_hinted(HintPolicy("random")) == 8
-    assert "too few steps to get a hint: 15" in report.lines(HintPolicy("fixed", 1, 0.4))[-1]
-    for plain in (HintPolicy("none", 1), HintPolicy("adaptive", 1)):
+    assert report.never_hinted(Adaptive(1)) == 26
+    assert report.never_hinted(Adaptive(2)) == 8  # floor(2 * 1 / 2) = 1
+    assert report.never_hinted(Adaptive(3)) == 8  # floor(2 * 2 / 3) = 1
+    assert report.never_hinted(Fixed(0.4)) == 15  # floor(2 * 0.4) = 0, floor(3 * 0.4) = 1
+    assert report.never_hinted(Random()) == 8
+    assert "too few steps to get a hint: 15" in report.lines(Fixed(0.4))[-1]
+    for plain in (NoHints(), Adaptive(1)):
         assert "hint" not in "\n".join(report.lines(plain)), "plain GRPO gives none to anybody"
 
 
 def test_the_report_prints_what_it_counted(load, data_root, records, write_jsonl) -> None:
     write_jsonl(data_root / "train.jsonl", records)
     _, report = load()
-    text = "\n".join(report.lines(HintPolicy("adaptive", 3)))
+    text = "\n".join(report.lines(Adaptive(3)))
     for part in (
         "train.jsonl: 9 records, 9 questions, 5 samples used",
         "left out 1: image is not of the chosen part [geoqa+/, CLEVR_v1.0/] (train.jsonl:3)",

@@ -179,7 +179,7 @@ def test_the_flags_of_a_benchmark() -> None:
     assert output_folder(parse(["--rescore", "--model_path", "a/model", "--benchmark", "ai2d"])) == given.output
     with pytest.raises(UserError, match=r"either --prompt_path .* or --benchmark"):
         settings_from(parse(["--model_path", "m", "--benchmark", "ai2d", "--prompt_path", "p", "--data_path", "d"]))
-    with pytest.raises(UserError, match=r"invalid choice: 'geo'.*mathvista"):
+    with pytest.raises(UserError, match=r"--benchmark geo is not known.*mathvista"):
         parse(["--model_path", "m", "--benchmark", "geo"])
     with pytest.raises(UserError, match="give either"):
         settings(None, Path("d"), Path("o"))

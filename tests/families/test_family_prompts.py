@@ -8,7 +8,8 @@ from tiny_models import IMAGE_TOKEN, MLLAMA_LATER_TEMPLATE, tiny_processor
 from hint_grpo.data.images import open_image
 from hint_grpo.data.preflight import preflight
 from hint_grpo.families import Family, Mllama, family_of
-from hint_grpo.hints import HintPolicy, LengthLimits
+from hint_grpo.hints import LengthLimits
+from hint_grpo.policies.paper import Adaptive
 from hint_grpo.prompts import TRAINING_SYSTEM, begun_turn, training_messages
 from hint_grpo.rollout.prompting import PromptEncoder
 
@@ -89,7 +90,7 @@ def test_mllama_takes_a_system_message_where_its_template_does() -> None:
 def test_the_check_before_a_run_counts_every_familys_tokens(encoder, rows) -> None:
     """A limit at the longest prompt lets all pass; one token less finds exactly the longest."""
     lengths = [len(encoder.prompt(training_messages(row["question"]), open_image(row["image"])).ids) for row in rows]
-    policy = HintPolicy("adaptive", 2)
+    policy = Adaptive(2)
     for limit, too_long in ((max(lengths), 0), (max(lengths) - 1, lengths.count(max(lengths)))):
         limits = LengthLimits(limit, max_completion_length=8, context_length=4096)
         report = preflight(rows, processor=encoder.processor, policy=policy, limits=limits, workers=1)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hint_grpo.hints import (
-    HintPolicy,
     chosen_level,
     hint_at_level,
     hint_prefix,
@@ -63,49 +62,15 @@ def test_chosen_level(accuracy, level):
     assert chosen_level(accuracy) == level
 
 
-def test_adaptive_levels_of_a_sample():
-    levels = HintPolicy("adaptive", 3).levels(STEPS, key="")
-    assert [(level.level, level.num_steps, level.text) for level in levels] == [
-        (0, 0, ""),
-        (1, 1, "One."),
-        (2, 3, "One. Two. Three."),
-    ]
-
-
-def test_one_step_never_gets_a_hint():
-    assert [level.level for level in HintPolicy("adaptive", 4).levels(("Only.",), key="")] == [0]
-
-
-def test_level_that_repeats_the_hint_below_is_left_out():
-    # L = 2, M = 3: 0, 0, 1 steps
-    assert [level.level for level in HintPolicy("adaptive", 3).levels(("A.", "B."), key="")] == [0, 2]
-
-
-def test_fixed_random_and_none():
-    (fixed,) = HintPolicy("fixed", 1, 0.5).levels(STEPS, key="")
-    assert (fixed.level, fixed.num_steps) == (0, 2)
-    (none,) = HintPolicy("none").levels(STEPS, key="")
-    assert none.text == ""
-    counts = {HintPolicy("random").levels(STEPS, key=str(key))[0].num_steps for key in range(100)}
-    assert counts == {0, 1, 2, 3, 4}
-    assert HintPolicy("random").levels(STEPS, key="7") == HintPolicy("random").levels(STEPS, key="7")
-
-
-def test_the_longest_hint_of_each_policy():
-    steps = ["a", "b", "c", "d"]
-
-    def texts(policy, steps=steps):
-        return [level.text for level in policy.longest_levels(steps)]
-
-    assert texts(HintPolicy("adaptive", 3)) == ["", "a", "a b"]
-    assert texts(HintPolicy("adaptive", 3), ["a"]) == [""]
-    assert texts(HintPolicy("fixed", 1, 0.5)) == ["a b"]
-    assert texts(HintPolicy("random", 1)) == ["a b c"]
-    assert texts(HintPolicy("none", 1)) == [""]
-
-
 @pytest.mark.parametrize(
-    "module", ["hint_grpo.hints", "hint_grpo.prompts", "hint_grpo.training.ledger", "hint_grpo.scoring"]
+    "module",
+    [
+        "hint_grpo.hints",
+        "hint_grpo.policies.registry",
+        "hint_grpo.prompts",
+        "hint_grpo.training.ledger",
+        "hint_grpo.scoring",
+    ],
 )
 def test_pure_modules_import_without_the_heavy_stack(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'vllm', 'trl') if m in sys.modules])"
@@ -118,14 +83,6 @@ def test_counts_in_floats_fall_short_where_the_released_code_does():
     assert (num_hint_steps(90, 7, 10), num_hint_steps_in_floats(90, 7, 10)) == (63, 62)
     same = [(steps, level, num) for num in range(1, 10) for level in range(num) for steps in range(121)]
     assert all(num_hint_steps(*case) == num_hint_steps_in_floats(*case) for case in same)
-    policy = HintPolicy("adaptive", 10, counts="float")
-    assert policy.levels(["A."] * 90, key="")[7].num_steps == 62
-
-
-def test_equal_hints_may_be_sampled_at_every_level():
-    levels = HintPolicy("adaptive", 3, equal_hints="sample").levels(("A.", "B."), key="")
-    assert [(level.level, level.num_steps) for level in levels] == [(0, 0), (1, 0), (2, 1)]
-    assert len(HintPolicy("adaptive", 2, equal_hints="sample").levels((), key="")) == 2
 
 
 def test_level_of_summed_rewards():

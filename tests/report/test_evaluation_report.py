@@ -5,12 +5,13 @@ import shutil
 
 import pytest
 from made_runs import EVIL
-from test_report import data_of
+from test_report import cards_in_files, data_of
 
 from hint_grpo.machine.errors import UserError
 from hint_grpo.report.__main__ import main
 from hint_grpo.report.cards import Limits
 from hint_grpo.report.evaluation import evaluation_page, read_evaluations
+from hint_grpo.report.page_files import PageFiles
 
 
 def page_of(*folders):
@@ -52,7 +53,7 @@ def test_answers_stand_side_by_side_and_disagreements_first(make_scale):
         ("scale-0.0", "different", ["paper ✗, strict ✗"]),
         ("scale-0.8", "right", ["paper ✓, strict ✓"]),
     ]
-    assert all(picture["data"] for picture in data["pictures"])
+    assert all(picture["src"] for picture in data["pictures"])
 
 
 def test_more_than_three_runs_are_in_the_table_and_three_in_the_cards(make_scale):
@@ -83,9 +84,18 @@ def test_an_unfinished_evaluation_and_limits(make_scale):
     (folder / "scale-0.0" / "summary.json").unlink()
     page = page_of(folder)
     assert "4 of 4 pictures are missing or left out" in page  # only the summary knows where the data is
-    text = evaluation_page(read_evaluations([folder]), "t", Limits(cards=2))
+    text = evaluation_page(read_evaluations([folder]), "t", PageFiles(folder), Limits(cards=2))
     assert "The page has the first 2 of 4 questions, disagreements first." in text
     assert [card["state"] for card in data_of(text)["cards"]] == ["protocols", "right"]
+
+
+def test_a_large_evaluation_has_its_questions_in_files(make_scale):
+    folder = make_scale("eval", 0.0, "rwpw")
+    small = data_of(page_of(folder))
+    limits = Limits(embedded_text=0, embedded_pictures=0)
+    text = evaluation_page(read_evaluations([folder]), "t", PageFiles(folder), limits)
+    assert cards_in_files(folder, data_of(text)) == small["cards"]
+    assert "The questions and pictures are in the folder report_data beside this page" in text
 
 
 def test_text_stays_text(make_scale):

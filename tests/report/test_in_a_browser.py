@@ -1,41 +1,33 @@
 """report.html in headless Chromium: no errors, no requests, filters, search and keys work, all pictures are drawn."""
 
-import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from made_runs import EVIL
+from test_report import large_page_of
 
+from benchmarks.chromium import Chromium, find_chromium
 from hint_grpo.report.__main__ import main
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium")
+pytestmark = pytest.mark.skipif(not find_chromium(), reason="no Chromium: apt-get install chromium")
 # What the browser itself asks for at its start; no name is resolved.
 BROWSERS_OWN = ("google.com", "googleapis.com", "gvt1.com", "gstatic.com")
 
 
 class Opened:
-    """A page after its scripts have run: the DOM as text, messages of the console, URLs that were requested."""
+    """A page after its scripts have run and keys were pressed: the DOM as text, messages of the console, requested URLs."""
 
-    def __init__(self, path: Path, view: str, tmp_path: Path) -> None:
-        net_log = tmp_path / "net.json"
-        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-        command += [
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-        ]
-        command += [f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={net_log}", "--enable-logging=stderr"]
-        command += ["--virtual-time-budget=3000", "--dump-dom", f"{path.as_uri()}{view}"]
-        environment = os.environ | {"HOME": str(tmp_path)}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-        self.dom = done.stdout
-        self.console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    def __init__(self, path: Path, view: str, keys: list[str], tmp_path: Path) -> None:
+        net_log, log = tmp_path / "net.json", tmp_path / "stderr.txt"
+        flags = [f"--log-net-log={net_log}", "--enable-logging=stderr"]
+        with log.open("w") as stderr, Chromium(tmp_path / "profile", flags, stderr) as browser:
+            browser.open(path, view)
+            for key in keys:
+                browser.press(key)
+            self.dom = browser.value("document.documentElement.outerHTML")
+        self.console = [line for line in log.read_text(encoding="utf-8").splitlines() if ":CONSOLE" in line]
         urls = set(re.findall(r'"url":"([^"]*)"', net_log.read_text(encoding="utf-8")))
         self.requests = {url for url in urls if not (urlsplit(url).hostname or "").endswith(BROWSERS_OWN)}
 
@@ -47,15 +39,20 @@ class Opened:
     def shown(self) -> list[str]:
         return [f"{step} {sample}" for step, sample in re.findall(r"<b>Step (\d+)</b><a [^>]*>([^<]*)</a>", self.dom)]
 
+    @property
+    def current(self) -> str:
+        ((step, sample),) = re.findall(r'class="card current"><header><b>Step (\d+)</b><a [^>]*>([^<]*)<', self.dom)
+        return f"{step} {sample}"
+
     def check(self) -> "Opened":
         assert self.console == []
-        assert self.requests <= {""} | {url for url in self.requests if url.startswith(("file:", "data:"))}
+        assert self.requests <= {""} | {url for url in self.requests if url.startswith(("file:", "data:", "about:"))}
         return self
 
 
 @pytest.fixture
 def opened(tmp_path):
-    return lambda path, view="": Opened(path, view, tmp_path)
+    return lambda path, view="", keys=(): Opened(path, view, keys, tmp_path)
 
 
 def report_of(folder: Path) -> Path:
@@ -106,27 +103,73 @@ def test_the_hint_is_marked_where_the_model_saw_it(make_run, opened, injection):
         assert page.dom.count(f"{think}so") == 4
 
 
-def test_keys(make_run, opened, tmp_path):
-    """A copy without the security policy, with a script that presses keys."""
-    text = report_of(make_run()).read_text(encoding="utf-8")
-    keys = ["j", "j", "ArrowRight", "k", "?"]
-    presses = "".join(
-        f"document.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}));" for key in keys
-    )
-    text = without_policy(text).replace("</body>", f"<script>{presses}</script></body>")
-    path = tmp_path / "pressed.html"
-    path.write_text(text, encoding="utf-8")
-    page = opened(path).check()
+def test_keys(make_run, opened):
+    page = opened(report_of(make_run()), keys=["j", "j", "ArrowRight", "k", "?"]).check()
     # The first j goes to the first card, the second to the next one.
-    (current,) = re.findall(r'class="card current"><header><b>Step (\d+)</b><a [^>]*>([^<]*)<', page.dom)
-    assert current == ("1", "hard")
+    assert page.current == "1 hard"
     assert '<dialog id="help" open="">' in page.dom
 
 
+@pytest.mark.parametrize(
+    ("view", "keys", "shown"),
+    [
+        ("", ["n", "j", "j"], "11 hard"),  # the first j after a key that turns the page goes to its first card
+        ("#page=5", ["j", "p", "n", "n"], "51 easy"),  # cards 100 to 120: the second file
+        ("#page=5", ["j", *["j"] * 20], "51 easy"),
+        ("#page=6", ["k"], "50 hard"),
+        ("#page=12", ["n", "j", "j", "s"], "1 hard"),
+        ("#step=110", ["Escape"], "1 easy"),
+    ],
+)
+def test_keys_on_a_large_page(make_run, opened, view, keys, shown):
+    folder = make_run(steps=120)
+    large_page_of(folder)
+    page = opened(folder / "report.html", view, keys).check()
+    assert page.current == shown
+
+
+@pytest.mark.parametrize(
+    ("view", "count", "shown"),
+    [
+        ("", "240 prompts", [f"{step} {sample}" for step in range(1, 11) for sample in ("easy", "hard")]),
+        ("#page=12", "240 prompts", [f"{step} {sample}" for step in range(111, 121) for sample in ("easy", "hard")]),
+        ("#level=1&show=hinted&step=107", "1 of 240 prompts", ["107 hard"]),
+        ("#show=never&page=2", "30 of 240 prompts", [f"{step} hard" for step in range(84, 121, 4)]),
+        ("#search=ab+%3D+ac&step=102", "1 of 240 prompts", ["102 hard"]),
+        ("#search=AB+%3D+AC&page=6", "120 of 240 prompts", [f"{step} hard" for step in range(101, 121)]),
+        ("#search=red.png", "0 of 240 prompts", []),
+        ("#search=easy.png&page=6", "120 of 240 prompts", [f"{step} easy" for step in range(101, 121)]),
+    ],
+)
+def test_a_large_page_loads_what_it_shows_and_searches(make_run, opened, view, count, shown):
+    """Three files of cards, and pictures in files; with the page's security policy."""
+    folder = make_run(steps=120)
+    large_page_of(folder)
+    page = opened(folder / "report.html", view).check()
+    assert (page.count, page.shown) == (count, shown)
+    assert page.dom.count('class="drawn"') == page.dom.count('src="report_data/picture-') == len(shown)
+
+
+def test_a_large_page_without_its_files_says_so(make_run, opened):
+    folder = make_run(steps=120)
+    large_page_of(folder)
+    files = sorted((folder / "report_data").glob("cards-*"), key=lambda file: file.stat().st_mtime_ns)
+    files[1].unlink()
+    page = opened(folder / "report.html", "#page=6")
+    assert page.shown == []
+    assert page.count == ""
+    assert f"report_data/{files[1].name} could not be loaded. If you copied or moved this page, also copy" in page.dom
+    assert opened(folder / "report.html", "#search=AB").count == ""  # and not the number of hits in the other files
+    assert opened(folder / "report.html").count == "240 prompts"
+
+
+@pytest.mark.parametrize("is_large", [True, False])
 @pytest.mark.parametrize("has_policy", [True, False])
-def test_a_script_in_a_completion_does_nothing(make_run, opened, has_policy):
+def test_a_script_in_a_completion_does_nothing(make_run, opened, has_policy, is_large):
     """Because it is escaped, even in a browser that ignores the page's security policy."""
-    path = report_of(make_run(hard_changes=dict.fromkeys(("completion", "hint", "question", "answer", "id"), EVIL)))
+    folder = make_run(hard_changes=dict.fromkeys(("completion", "hint", "question", "answer", "id"), EVIL))
+    (large_page_of if is_large else report_of)(folder)
+    path = folder / "report.html"
     if not has_policy:
         path.write_text(without_policy(path.read_text(encoding="utf-8")), encoding="utf-8")
     page = opened(path).check()
@@ -165,4 +208,4 @@ def test_the_checks_notice_errors_and_requests(opened, tmp_path):
     page = opened(path)
     assert len(page.console) == 1
     assert "http://pictures.invalid/x.png" in page.requests
-    assert json.dumps(page.console).count("boom") == 1
+    assert page.console[0].count("boom") == 1

@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,12 @@ from PIL import Image
 
 from hint_grpo.machine.errors import UserError
 from hint_grpo.report.__main__ import main
-from hint_grpo.report.cards import Limits, read_cards
+from hint_grpo.report.cards import LIMITS, Limits, read_cards
+from hint_grpo.report.data import read_run
+from hint_grpo.report.page import run_page
+from hint_grpo.report.page_files import PageFiles
+
+IN_FILES = Limits(embedded_text=0, embedded_pictures=0)
 
 
 def page_of(folder):
@@ -25,6 +31,30 @@ def page_of(folder):
 def data_of(page):
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
     return json.loads(found)
+
+
+def cards_of(folder, limits=LIMITS):
+    return read_cards(folder, PageFiles(folder), limits)
+
+
+def large_page_of(folder, limits=IN_FILES):
+    """A page with its cards and pictures in files, as a run of millions of characters gets it."""
+    files = PageFiles(folder)
+    path = files.write_page("report.html", run_page(read_run(folder), files, limits))
+    return path.read_text(encoding="utf-8")
+
+
+def cards_in_files(folder, data):
+    """All cards of a large page, put together as its script does."""
+    rest = []
+    for name in data["files"]:
+        text = (folder / data["folder"] / name).read_text(encoding="utf-8")
+        start, end = f'hintGrpoCards("{name}", ', ")\n"
+        assert text.startswith(start)
+        assert text.endswith(end)
+        rest += json.loads(text.removeprefix(start).removesuffix(end))
+    index = [dict(zip(data["index"], values, strict=True)) for values in zip(*data["index"].values(), strict=True)]
+    return [known | more for known, more in zip(index, rest, strict=True)]
 
 
 def table_of(page):
@@ -108,7 +138,7 @@ def test_pictures_are_embedded_once_and_scaled(make_run):
     pictures = data_of(page_of(make_run()))["pictures"]
     assert [picture["path"].rpartition("/")[2] for picture in pictures] == ["easy.png", "hard.png"]
     for picture in pictures:
-        kind, _, content = picture["data"].partition(";base64,")
+        kind, _, content = picture["src"].partition(";base64,")
         image = Image.open(io.BytesIO(base64.b64decode(content)))
         assert kind == f"data:image/{image.format.lower()}"
         assert image.size == (224, 150)
@@ -120,7 +150,7 @@ def test_missing_and_broken_pictures_are_named(make_run):
     (folder / "hard.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     page = page_of(folder)
     easy, hard = data_of(page)["pictures"]
-    assert easy == {"path": f"{folder}/easy.png", "data": None, "reason": easy["reason"]}
+    assert easy == {"path": f"{folder}/easy.png", "src": None, "reason": easy["reason"]}
     assert easy["reason"]
     assert "Git LFS" in hard["reason"]
     assert "2 of 2 pictures could not be read" in page
@@ -128,18 +158,80 @@ def test_missing_and_broken_pictures_are_named(make_run):
 
 def test_limits_hold_and_are_stated(make_run):
     folder = make_run(steps=50)
-    found = read_cards(folder, Limits(cards=10))
-    assert [card["step"] for card in found.cards] == [1, 6, 11, 16, 21, 26, 31, 36, 41, 46]
-    assert found.left_out[0].startswith("The page has 10 of the 100 stored prompts, evenly spaced over the steps.")
-    assert len(read_cards(folder, Limits(text=20_000)).cards) < 30
-    small = read_cards(folder, Limits(picture_bytes=100))
-    assert [picture["data"] for picture in small.pictures] == [None, None]
-    assert "2 of 2 pictures are left out" in small.left_out[0]
-    assert not read_cards(folder).left_out
+    found = cards_of(folder, Limits(cards=10))
+    assert [card["step"] for card in found.data["cards"]] == [1, 6, 11, 16, 21, 26, 31, 36, 41, 46]
+    assert (found.count, found.steps, found.levels) == (10, (1, 46), [0])
+    assert found.notes[0].startswith("The page has 10 of the 100 stored prompts, evenly spaced over the steps; filters")
+    assert cards_of(folder, Limits(text=20_000)).count < 30
+    small = cards_of(folder, Limits(picture_bytes=100))
+    assert [picture["src"] for picture in small.data["pictures"]] == [None, None]
+    assert "2 of 2 pictures are left out" in small.notes[0]
+    assert not cards_of(folder).notes
     (folder / "rollouts" / "left_out.json").write_text('{"from_step": 51, "reason": "--max_rollouts_mb 1 is reached"}')
-    assert read_cards(folder).left_out == [
-        "The run itself stored less than it sampled: --max_rollouts_mb 1 is reached."
-    ]
+    assert cards_of(folder).notes == ["The run itself stored less than it sampled: --max_rollouts_mb 1 is reached."]
+
+
+def test_a_large_page_has_its_cards_in_files(make_run):
+    """Nothing is lost: the files and the index together are the cards of a small page."""
+    folder = make_run(steps=120, hard_changes={"completion": EVIL, "question": EVIL, "hint": EVIL})
+    small = data_of(page_of(folder))
+    page = large_page_of(folder)
+    data = data_of(page)
+    assert len(data["files"]) == 3  # of 100 cards
+    assert "cards" not in data
+    assert EVIL not in page
+    assert all("<" not in (folder / "report_data" / name).read_text() for name in data["files"])
+    cards = cards_in_files(folder, data)
+    assert len(cards) == 240
+    assert cards == small["cards"]
+    assert "The prompts and pictures are in the folder report_data beside this page" in page
+    assert "'strict-dynamic'" in page
+    assert "strict-dynamic" not in page_of(folder)
+
+
+def test_the_files_of_pictures(make_run):
+    folder = make_run()
+    data = data_of(large_page_of(folder))
+    for picture in data["pictures"]:
+        file = folder / picture["src"]
+        assert file.parent == folder / "report_data"
+        assert Image.open(file).size == (224, 150)
+    easy, hard = (folder / picture["src"] for picture in data["pictures"])
+    assert Image.open(easy).getpixel((0, 0)) == (255, 0, 0)
+    assert Image.open(hard).getpixel((0, 0)) == (0, 0, 255)
+    easy.write_bytes(b"kept")
+    assert data_of(large_page_of(folder))["pictures"] == data["pictures"]
+    assert easy.read_bytes() == b"kept"  # an unchanged picture is not scaled again
+    Image.new("RGB", (40, 40), "green").save(folder / "easy.png")
+    changed, _ = data_of(large_page_of(folder))["pictures"]
+    assert Image.open(folder / changed["src"]).size == (40, 40)
+    (folder / "hard.png").unlink()
+    assert data_of(large_page_of(folder))["pictures"][1]["reason"] == "No such file or directory"
+    assert data_of(large_page_of(folder, Limits(embedded_pictures=0, picture_bytes=10)))["pictures"][0]["src"] is None
+
+
+def test_a_page_that_is_written_again_keeps_unchanged_files_and_removes_old_ones(make_run):
+    folder = make_run(steps=75)  # 150 cards: a full file, and one that grows
+    full, partial = data_of(large_page_of(folder))["files"]
+    other = folder / "report_data" / "mine.txt"
+    other.write_text("a user's file")
+    content = (folder / "report_data" / full).read_bytes()
+    (folder / "report_data" / full).write_bytes(content + b"// not written again")
+    rows = gzip.decompress((folder / "rollouts" / "steps-000001.jsonl.gz").read_bytes()).splitlines()
+    with gzip.open(folder / "rollouts" / "steps-000101.jsonl.gz", "wt") as file:
+        file.write(json.dumps(json.loads(rows[0]) | {"step": 101}) + "\n")
+    again, grown = data_of(large_page_of(folder))["files"]
+    assert again == full
+    assert (folder / "report_data" / full).read_bytes() == content + b"// not written again"
+    assert grown != partial
+    # Another process could be writing a page with the old file just now.
+    assert (folder / "report_data" / partial).exists()
+    for file in (folder / "report_data").iterdir():
+        os.utime(file, (0, 0))
+    large_page_of(folder)
+    assert not (folder / "report_data" / partial).exists()
+    assert {file.name for file in (folder / "report_data").glob("cards-*")} == {full, grown}
+    assert other.exists()
 
 
 def test_levels_that_were_not_stored_show_their_rewards(make_run):
@@ -163,7 +255,7 @@ def test_a_sample_that_occurs_twice_in_a_step_has_two_cards(make_run):
     lines = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
     with gzip.open(path, "wt") as file:
         file.writelines(lines[:2] * 2)
-    assert [card["id"] for card in read_cards(folder).cards] == ["easy", "easy"]
+    assert [card["id"] for card in cards_of(folder).data["cards"]] == ["easy", "easy"]
 
 
 def test_text_of_models_and_data_stays_text(make_run):
@@ -241,6 +333,9 @@ def test_a_page_that_cannot_be_written_is_a_mistake(make_run):
     (folder / "report.html").mkdir()
     with pytest.raises(UserError, match=r"report\.html cannot be written: Is a directory"):
         main([str(folder)])
+    (folder / "report_data").write_text("")
+    with pytest.raises(UserError, match=r"report_data/picture-\w+\.png cannot be written: "):
+        large_page_of(folder)
 
 
 def test_the_command_exits_with_2_and_imports_nothing_heavy(tmp_path):

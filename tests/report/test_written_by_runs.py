@@ -52,7 +52,7 @@ def test_a_real_run(train):
     data = data_of(page)
     assert {card["step"] for card in data["cards"]} == {1, 2}
     assert all(len(level["completions"]) == 2 for card in data["cards"] for level in card["levels"])
-    assert all(picture["data"] for picture in data["pictures"])
+    assert all(picture["src"] for picture in data["pictures"])
     assert read_run(folder).last_step == 2
     assert '<li class="fine">The run is finished.</li>' in page
     assert {"data utilisation", "seconds per step"} <= table_of(page).keys()

@@ -15,8 +15,8 @@ from eval.reproduce.recipes import (
     shared_flags,
 )
 from eval.runs import flag_words
-from hint_grpo.hints import HintPolicy
 from hint_grpo.machine.errors import UserError
+from hint_grpo.policies.paper import Adaptive, NoHints
 from hint_grpo.training.command_line import parse
 
 # recipe -> (policy, levels, ratio, injection, multiple choice kept)
@@ -32,7 +32,15 @@ EXPECTED = {
     "fixed_0.5": ("fixed", 1, 0.5, "answer", False),
     "fixed_0.75": ("fixed", 1, 0.75, "answer", False),
     "random_alpha": ("random", 1, 0.0, "answer", False),
+    "uft": ("uft", 1, 0.0, "answer", False),
+    "questa": ("questa", 1, 0.0, "query", False),
+    "ghpo": ("ghpo", 4, 0.0, "query", False),
+    "g2rpo_a": ("g2rpo_a", 1, 0.0, "answer", False),
+    "seele": ("seele", 1, 0.0, "answer", False),
+    "trapo": ("trapo", 1, 0.0, "answer", False),
+    "dynamic_sampling": ("none", 1, 0.0, "answer", False),
 }
+SCHEDULES = {"uft", "questa", "ghpo", "g2rpo_a", "seele", "trapo", "dynamic_sampling"}
 # These need a GPU, or change this very process.
 NOT_HERE = {"deepspeed": None, "attn_implementation": "sdpa", "use_cpu": True}
 
@@ -48,7 +56,8 @@ def test_train_model_takes_the_recipe(run, settings, world, tmp_path) -> None:
     flags = shared_flags(run, read_settings(settings), NOT_HERE | paths)
     script, training, _ = parse(["--config", str(recipe_path(run)), *flag_words(flags)])
     policy = training.policy
-    found = (policy.kind, policy.num_levels, policy.ratio, training.hint_injection, script.keep_multiple_choice)
+    ratio = getattr(policy, "ratio", 0.0)
+    found = (training.hint_policy, policy.num_levels, ratio, training.hint_injection, script.keep_multiple_choice)
     assert found == EXPECTED[run]
     assert training.num_generations == 4
     assert training.save_only_model is False  # such a run could not be resumed
@@ -58,12 +67,12 @@ def test_train_model_takes_the_recipe(run, settings, world, tmp_path) -> None:
 def test_one_hint_level_is_plain_grpo() -> None:
     """Why the row of M = 1 shows the run of plain GRPO."""
     for steps in (["a"], ["a", "b", "c"]):
-        assert HintPolicy("adaptive", 1).levels(steps, key="k") == HintPolicy("none", 1).levels(steps, key="k")
+        assert Adaptive(1).longest_levels(steps) == NoHints().longest_levels(steps)
 
 
 def test_the_rows_of_the_ablation_table() -> None:
     rows = {row.name: row for row in read_rows(TABLES / "ablation.yaml")}
-    assert {row.run for row in rows.values()} == {BASE} | set(EXPECTED) - {"hint_grpo_m1"}
+    assert {row.run for row in rows.values()} == {BASE} | set(EXPECTED) - {"hint_grpo_m1"} - SCHEDULES
     assert {name: row.paper for name, row in rows.items() if row.paper is not None} == {
         "base": 30.63,
         "grpo_multiple_choice": 35.81,
@@ -78,6 +87,12 @@ def test_the_rows_of_the_ablation_table() -> None:
     scales = [row.scale for name, row in rows.items() if name.startswith("calibration")]
     assert scales == [0.0, 0.4, 0.8, 1.2, 1.6]
     assert all(row.scale == 0.0 or row.run == "hint_grpo_m3" for row in rows.values())
+
+
+def test_the_rows_of_the_schedules_table() -> None:
+    rows = {row.name: row for row in read_rows(TABLES / "schedules.yaml")}
+    assert {row.run for row in rows.values()} == {BASE, "grpo", "hint_grpo_m3"} | SCHEDULES
+    assert all(row.paper is None and row.scale == 0.0 for row in rows.values())
 
 
 def test_a_recipe_wins_over_the_shared_settings_and_the_command_line_over_both() -> None:

@@ -8,13 +8,13 @@ from hint_grpo.hints import HintLevel
 from hint_grpo.rollout.escalation import (
     EncodedPrompt,
     Group,
-    GroupScorer,
     LevelRule,
     Sampled,
     Turn,
     roll_out,
     turn_seed,
 )
+from hint_grpo.rollout.scorer import GroupScorer
 
 PROMPT = EncodedPrompt(messages=[], ids=[1], short_ids=[1], image=None, image_inputs={}, sampler_image=None)
 
@@ -58,6 +58,9 @@ class Judge:
 
     def __init__(self, solved_at, num_generations=4):
         self.solved_at, self.num_generations = solved_at, num_generations
+
+    def correct(self, accuracy):
+        return accuracy
 
     def completion(self, turn, place, completion):
         level = self.solved_at[turn.index]
@@ -115,6 +118,9 @@ def test_summed_rewards_stop_at_any_reward(schedule):
     class TwoRewards:
         rows = {0: [[0.0, 0.0]] * 2, 1: [[0.0, 1.0], [0.0, 0.0]], 2: [[1.0, 0.0], [0.0, 0.0]]}
 
+        def correct(self, accuracy):
+            return accuracy
+
         def completion(self, turn, place, completion):
             return self.rows[turn.hint.level][place][0]
 
@@ -151,6 +157,9 @@ def test_every_completion_is_scored_once_by_every_function(schedule, trained_on)
     scorer = GroupScorer([{"accuracy": accuracy, "format": format}[trained_on]], accuracy, "".join)
 
     class OneRow:
+        def correct(self, accuracy):
+            return accuracy
+
         def completion(self, turn, place, completion):
             return scorer.accuracy_of({"solution": "7"}, turn, place, completion)
 

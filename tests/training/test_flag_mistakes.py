@@ -26,7 +26,7 @@ MISTAKES = {
     "--torch_dtype bfloat17": "did you mean bfloat16?",
     "--dtype half": "use one of auto, bfloat16",
     "--report_to wandbb": "did you mean wandb?",
-    "--report_to trackio": "needs trackio, which is not installed: pip install trackio",
+    "--report_to trackio": "needs trackio, which is not installed: pip install --no-deps trackio gradio-client brotli orjson",
     "--report_to none wandb": "none cannot be combined with a tracker",
     "--optim adamw_torhc": "did you mean adamw_torch?",
     "--optim adamw_8bit": "needs bitsandbytes, which is not installed",
@@ -46,6 +46,7 @@ MISTAKES = {
     "--escalation busy": "auto, lazy, eager, speculative",
     "--escalation speculative --use_vllm false": "--escalation speculative needs --use_vllm true",
     "--scorer lenient": "strict, paper",
+    "--scorer lenient.py:f": "there is no file lenient.py",
     "--cache_implementation huge": "static",
     "--log_level loud": "passive",
     "--ddp_backend tcp": "gloo",
@@ -116,6 +117,18 @@ MISTAKES = {
     "--reward_funcs accuracy format --reward_weights 1": "1 number(s) and --reward_funcs 2",
     "--reward_funcs accuracy accuracy": "each reward once",
     "--reward_funcs beauty": "accuracy, format",
+    "--reward_funcs no_such_module:f": "there is no module no_such_module",
+    "--reward_funcs {tmp}/plugin.py:brevty": "has no brevty; did you mean brevity?",
+    "--reward_funcs {tmp}/plugin.py:COUNT": "it is a int; give a function",
+    "--reward_funcs {tmp}/plugin.py:": "give module:name or file.py:name",
+    "--reward_funcs {tmp}/fails.py:f": "cannot be imported: fails.py:2: ZeroDivisionError",
+    "--reward_funcs {tmp}/wrong.py:f": "is not Python: line 1",
+    "--reward_funcs {tmp}/plugin.py:nothing": "it accepts nothing",
+    "--reward_funcs {tmp}/plugin.py:by_position": "parameter texts must accept a keyword",
+    "--reward_funcs {tmp}/plugin.py:brevity {tmp}/plugin.py:also_brevity": "two functions have the name brevity",
+    "--accuracy exact": "give a function as file.py:name",
+    "--accuracy_threshold 0": "above 0",
+    "--scorer {tmp}/plugin.py:brevity": "it is called with (completion, solution)",
     "--lora_r 8": "--lora_r 8 needs --use_peft true",
     "--lora_target_modules q_proj": "needs --use_peft true",
     "--use_dora true": "needs --use_peft true",
@@ -126,6 +139,20 @@ MISTAKES = {
     "--use_peft true --sync_ref_model true": "does not work with --use_peft",
     "--sync_ref_model true --beta 0": "no reference model",
     "--hint_policy fixed": "needs --hint_ratio",
+    "--hint_policy {tmp}/none.py:f": "there is no file",
+    "--hint_policy {tmp}/plugin.py:brevity": "it is called with (sample, progress, history), but",
+    '--hint_policy {tmp}/plugin.py:Halves --hint_policy_args {"share":1}': "cannot be made with --hint_policy_args",
+    '--hint_policy {tmp}/plugin.py:half --hint_policy_args {"share":1}': "needs a class",
+    '--hint_policy uft --hint_policy_args {"untl":1}': "unexpected keyword argument 'untl'",
+    '--hint_policy_args {"until":1}': "needs a policy that has settings, not --hint_policy adaptive",
+    "--hint_policy uft --hint_policy_args [1]": "is not a JSON object",
+    "--hint_policy trapo --num_generations 3": "it splits --num_generations 3 into 0, 1, 1, 1",
+    "--hint_policy seele --num_generations 8 --escalation eager": "each round depends on the one before",
+    "--group_statistics separate": "needs a policy that mixes hints in a group, not adaptive",
+    "--hint_policy seele --group_statistics separate --scale_rewards batch": "--scale_rewards group or none",
+    "--keep_sampling -1": "0 or more",
+    "--hint_loss_weight -1": "0 or more",
+    "--hint_loss_weight 0.1 --hint_injection query": "needs --hint_injection answer",
     "--hint_ratio 0.5": "--hint_policy fixed",
     "--steps_per_generation 2 --generation_batch_size 8": "give one of them",
     "--generation_batch_size 6": "must be divisible",
@@ -214,6 +241,14 @@ def folder(tmp_path_factory):
         "range": "temperature: 0",
         "many": "temperature: [1, 2]",
     }
+    (tmp / "plugin.py").write_text(
+        "COUNT = 3\ndef brevity(completions): return [1.0] * len(completions)\nalso_brevity = brevity\n"
+        "def half(sample, progress, history): return [0]\n"
+        "class Halves:\n    def levels(self, sample, progress, history): return [0]\n"
+        "def nothing(): return []\ndef by_position(texts, /): return []\n"
+    )
+    (tmp / "fails.py").write_text("x = 1\ny = x / 0\n")
+    (tmp / "wrong.py").write_text("def f(:\n")
     for name, text in texts.items():
         (tmp / f"{name}.yaml").write_text(text)
     for name in ("broken", "text", "empty", "lora", "model", "data"):
@@ -292,7 +327,7 @@ def test_help_imports_nothing_heavy(flag, repository) -> None:
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert done.returncode == 0
     assert not {"torch", "transformers", "trl", "numpy", "huggingface_hub"} & imported
-    assert "--hint_policy adaptive|fixed|random|none" in done.stdout
+    assert "--hint_injection answer|query" in done.stdout
     assert ("--adam_beta1" in done.stdout) == (flag == "--help_all")
 
 

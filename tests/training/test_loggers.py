@@ -1,14 +1,19 @@
-"""Runs that report to wandb (offline) and tensorboard: all metrics, no warnings, a table of every sampled level."""
+"""Runs that report to wandb (offline), tensorboard and trackio: all metrics, no warnings, a table of every sampled level."""
 
 import contextlib
 import io
 import json
 import logging
+import os
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from eval.runs import flag_words
 from hint_grpo.training import completion_table, rollout_log
 
 COLUMNS = [*completion_table.COLUMNS, "after_a_hint", "trained", "advantage"]
@@ -104,3 +109,41 @@ def test_tensorboard_gets_only_numbers(reported):
     assert "train/hint/never_correct" in names
     assert [event.step for event in events.Scalars("train/hint/data_utilization")] == [1, 2, 3, 4]
     assert not [name for name in names if "sampling" in name]  # no vLLM, nothing to compare
+
+
+def test_trackio_gets_every_step_of_a_real_run(world, repository, tmp_path):
+    """Skips without trackio, which is not in requirements-dev.txt because it demands a Pillow older than this project's."""
+    pytest.importorskip("trackio")
+    flags = {
+        "model_name_or_path": world.models["Qwen2.5-VL"],
+        "data_path": world.train_data,
+        "output_dir": tmp_path / "run",
+        "report_to": "trackio",
+        "project": "toy",
+        "run_name": "first",
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "num_generations": 2,
+        "max_completion_length": 16,
+        "save_strategy": "no",
+        "bf16": "false",
+        "report": "false",
+    }
+    command = [sys.executable, repository / "train_model.py", *flag_words(flags)]
+    environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with contextlib.closing(sqlite3.connect(tmp_path / "trackio" / "toy.db")) as database:
+        found = database.execute("SELECT run_name, metrics FROM metrics ORDER BY id").fetchall()
+    assert {name for name, _ in found} == {"first"}
+    tracked = {
+        values["train/global_step"]: values
+        for _, text in found
+        if "train/hint/data_utilization" in (values := json.loads(text))
+    }
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    steps = {entry["step"]: entry for entry in log if "hint/data_utilization" in entry}
+    assert tracked.keys() == steps.keys() == {1, 2}
+    for step, entry in steps.items():
+        for name in ("hint/data_utilization", "hint/never_correct", "loss", "time/generate"):
+            assert tracked[step][f"train/{name}"] == pytest.approx(entry[name])

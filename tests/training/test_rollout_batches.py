@@ -8,7 +8,8 @@ import torch
 from batches import batch_for, correct_from
 from PIL import Image
 
-from hint_grpo.hints import HintPolicy, hint_at_level
+from hint_grpo.hints import hint_at_level
+from hint_grpo.policies.paper import Fixed
 from hint_grpo.prompts import begun_turn
 from hint_grpo.training import ledger
 from hint_grpo.training.monitoring import TrainingStopped
@@ -90,7 +91,7 @@ def test_metrics_and_ledger_of_a_batch(trainer, samples):
 
 def test_query_injection_puts_the_hint_into_the_question(make_trainer, samples):
     trainer = make_trainer(accuracy=lambda completions, **_: [1.0, 0.0] * 2, samples=samples, hint_injection="query")
-    trainer.turn_builder = _with_policy(trainer.turn_builder, "fixed", 0.6)
+    trainer.turn_builder = replace(trainer.turn_builder, policy=Fixed(0.6))
     batch = batch_for(trainer, samples[:2])
     check_batch(trainer, batch)
     for place, row in enumerate(samples[:2]):
@@ -100,10 +101,6 @@ def test_query_injection_puts_the_hint_into_the_question(make_trainer, samples):
         assert turn.hint.text in prompt
         assert prompt.index(row["question"]) < prompt.index(turn.hint.text)
         assert turn.begun == "<think>"
-
-
-def _with_policy(builder, kind, ratio):
-    return replace(builder, policy=HintPolicy(kind, 1, ratio))
 
 
 def test_reward_that_gives_nothing_moves_nothing(make_trainer, samples):

@@ -21,6 +21,8 @@ from hint_grpo.evaluation.datasets.adapter import (
     list_options,
     without_image_mark,
 )
+from hint_grpo.machine.errors import UserError
+from hint_grpo.plugins import is_reference, load
 
 # MMBench gives the shifted copies of a question an index of a million or more (convention).
 CIRCULAR_FROM = 1_000_000
@@ -163,3 +165,19 @@ HALLUSIONBENCH = Adapter(
 
 _ALL = (MATHVISTA, MMSTAR, MATHVERSE, MATHVISION, MMBENCH, MMVET, AI2D, HALLUSIONBENCH)
 ADAPTERS = {adapter.name: adapter for adapter in _ALL}
+
+
+def adapter_of(benchmark: str) -> Adapter:
+    """The adapter that --benchmark names: one of `ADAPTERS`, or the user's own (`file.py:name`). Raises UserError."""
+    if is_reference(benchmark):
+        adapter = load(benchmark, "--benchmark")
+        if not isinstance(adapter, Adapter):
+            raise UserError(
+                f"--benchmark {benchmark}: it is a {type(adapter).__name__}; give an Adapter (docs/your_own.md)"
+            )
+        return adapter
+    if benchmark not in ADAPTERS:
+        raise UserError(
+            f"--benchmark {benchmark} is not known: choose one of {', '.join(ADAPTERS)}, or give your own as file.py:name"
+        )
+    return ADAPTERS[benchmark]

@@ -1,4 +1,5 @@
 // The prompts or questions of a report: filters, search, pages and keys. The view is in the address: #level=1&show=hinted&search=angle&page=2
+// A large page has only what the filters need; the rest of its cards is in files beside it, loaded when they are shown or searched.
 // Texts of models and data become text nodes, never markup.
 "use strict";
 (() => {
@@ -11,7 +12,38 @@
   const NAMES = ["search", "step", "level", "show", "sample"].filter((name) => form.elements[name]);
   const list = document.getElementById("cards");
   const byId = (id) => document.getElementById(id);
-  let found = [], page = 0, current = 0;
+  let found = [], shown = [], page = 0, current = 0;
+
+  // --- the cards and their files
+
+  const files = data.files || [];
+  const cards = data.cards || data.index.state.map((_, at) =>
+    ({ at, ...Object.fromEntries(Object.entries(data.index).map(([key, values]) => [key, values[at]])) }));
+  const loading = new Map();
+
+  // Called by the files.
+  window.hintGrpoCards = (name, contents) => {
+    const first = files.indexOf(name) * data.per_file;
+    contents.forEach((rest, place) => Object.assign(cards[first + place], rest));
+  };
+
+  function loadFile(name) {
+    if (!loading.has(name)) loading.set(name, new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.addEventListener("load", () => { script.remove(); resolve(); });
+      script.addEventListener("error", () => { script.remove(); loading.delete(name); reject({ file: name }); });
+      script.src = `${data.folder}/${name}`;
+      document.head.append(script);
+    }));
+    return loading.get(name);
+  }
+
+  const hasAll = (wanted) => wanted.every((card) => card.levels);
+
+  function load(wanted) {
+    const missing = new Set(wanted.filter((card) => !card.levels).map((card) => files[Math.floor(card.at / data.per_file)]));
+    return Promise.all([...missing].map(loadFile));
+  }
 
   // --- small helpers
 
@@ -22,6 +54,7 @@
     return made;
   }
 
+  const inWords = (count) => count.toLocaleString("en-US");
   const number = (value) => (value === null ? "–" : String(Math.round(value * 1000) / 1000));
 
   // Text with each occurrence of the searched words marked.
@@ -44,13 +77,13 @@
 
   function picture(card) {
     const found = data.pictures[card.image];
-    if (!found.data) return element("div", "gone", element("b", "", "no picture"), element("br"), found.reason, element("br"), found.path);
+    if (!found.src) return element("div", "gone", element("b", "", "no picture"), element("br"), found.reason, element("br"), found.path);
     const image = element("img");
     image.addEventListener("load", () => image.classList.add("drawn"));
     image.addEventListener("error", () => image.classList.add("broken"));
     image.alt = "picture of " + card.id;
     image.title = found.path;
-    image.src = found.data;
+    image.src = found.src;
     return image;
   }
 
@@ -133,6 +166,22 @@
 
   // --- filters
 
+  const FILES_AT_ONCE = 8;
+
+  // The cards among `chosen` that hold the searched text. Loads their files in batches; null if another view is shown meanwhile.
+  async function searched(chosen, needle, isCurrent) {
+    const hits = [];
+    const batch = FILES_AT_ONCE * data.per_file;
+    for (let from = 0; from < chosen.length; from += batch) {
+      const part = chosen.slice(from, from + batch);
+      byId("count").textContent = `searching: ${inWords(from)} of ${inWords(chosen.length)} ${data.noun}`;
+      await load(part);
+      if (!isCurrent()) return null;
+      hits.push(...part.filter((card) => haystack(card).includes(needle)));
+    }
+    return hits;
+  }
+
   // Everything a search looks through, in lower case; built at the first search.
   function haystack(card) {
     if (card.text === undefined) {
@@ -146,12 +195,12 @@
     return card.text;
   }
 
+  // All filters but the search.
   function matches(card, view) {
     return (!view.step || card.step === Number(view.step))
       && (!view.level || card.chosen === Number(view.level))
       && (!view.show || card.state === view.show)
-      && (!view.sample || card.id === view.sample)
-      && (!view.search || haystack(card).includes(view.search.toLowerCase()));
+      && (!view.sample || card.id === view.sample);
   }
 
   function viewOfAddress() {
@@ -171,26 +220,59 @@
     history.replaceState(null, "", "#" + new URLSearchParams(kept));
   }
 
-  function show(view) {
+  // Shows a view and selects one of its cards. Without files to load, it is done when the function returns.
+  let latest = 0;
+  async function show(view, place = 0, scrolls = false) {
+    const mine = ++latest;
+    const isCurrent = () => mine === latest;
     for (const name of NAMES) if (form.elements[name] !== document.activeElement) form.elements[name].value = view[name];
-    found = data.cards.filter((card) => matches(card, view));
-    const pages = Math.max(1, Math.ceil(found.length / PER_PAGE));
-    page = Math.min(view.page || 1, pages) - 1;
-    const shown = found.slice(page * PER_PAGE, (page + 1) * PER_PAGE);
     const needle = view.search.toLowerCase();
-    list.replaceChildren(...shown.map((card) => cardElement(card, needle)));
-    byId("count").textContent = found.length === data.cards.length
-      ? `${found.length} ${data.noun}` : `${found.length} of ${data.cards.length} ${data.noun}`;
-    byId("page").textContent = `page ${page + 1} of ${pages}`;
-    byId("previous").disabled = page === 0;
-    byId("next").disabled = page + 1 >= pages;
-    select(0, false);
+    list.setAttribute("aria-busy", "true");
+    try {
+      let chosen = cards.filter((card) => matches(card, view));
+      if (needle) {
+        chosen = hasAll(chosen) ? chosen.filter((card) => haystack(card).includes(needle)) : await searched(chosen, needle, isCurrent);
+        if (!chosen) return;
+      }
+      const pages = Math.max(1, Math.ceil(chosen.length / PER_PAGE));
+      const first = (Math.min(view.page || 1, pages) - 1) * PER_PAGE;
+      const part = chosen.slice(first, first + PER_PAGE);
+      if (!hasAll(part)) {
+        await load(part);
+        if (!isCurrent()) return;
+      }
+      found = chosen;
+      shown = part;
+      page = first / PER_PAGE;
+      list.replaceChildren(...shown.map((card) => cardElement(card, needle)));
+      showCounts(pages);
+      select(place, scrolls);
+    } catch (error) {
+      if (!error.file) throw error;
+      if (isCurrent()) showFailure(error.file);
+    } finally {
+      if (isCurrent()) list.setAttribute("aria-busy", "false");
+    }
   }
 
-  function update(changes) {
+  function showCounts(pages) {
+    byId("count").textContent = found.length === cards.length
+      ? `${inWords(found.length)} ${data.noun}` : `${inWords(found.length)} of ${inWords(cards.length)} ${data.noun}`;
+    byId("page").textContent = `page ${inWords(page + 1)} of ${inWords(pages)}`;
+    byId("previous").disabled = page === 0;
+    byId("next").disabled = page + 1 >= pages;
+  }
+
+  function showFailure(file) {
+    list.replaceChildren(element("p", "note", `${data.folder}/${file} could not be loaded. If you copied or moved this page, `
+      + `also copy the folder ${data.folder}. If the report has been written again since you opened it, reload it.`));
+    byId("count").textContent = byId("page").textContent = "";
+  }
+
+  function update(changes, place, scrolls) {
     const view = { ...viewOfAddress(), ...changes };
     remember(view);
-    show(view);
+    return show(view, place, scrolls);
   }
 
   const clear = () => update({ ...Object.fromEntries(NAMES.map((name) => [name, ""])), page: 1 });
@@ -209,8 +291,7 @@
   function turnPage(by, place) {
     const next = page + by;
     if (next < 0 || next * PER_PAGE >= found.length) return;
-    update({ page: next + 1 });
-    select(place, true);
+    update({ page: next + 1 }, place, true);
   }
 
   function step(by) {
@@ -233,7 +314,7 @@
     j: () => move(1), ArrowRight: () => move(1),
     k: () => move(-1), ArrowLeft: () => move(-1),
     n: () => turnPage(1, 0), p: () => turnPage(-1, 0),
-    s: () => { const card = found[page * PER_PAGE + current]; if (card) location.hash = new URLSearchParams({ sample: card.id }); },
+    s: () => { const card = shown[current]; if (card) location.hash = new URLSearchParams({ sample: card.id }); },
     "/": () => form.elements.search.focus(),
     Escape: () => clear(),
     "?": () => (help.open ? help.close() : help.showModal()),
@@ -255,8 +336,7 @@
   byId("next").addEventListener("click", () => turnPage(1, 0));
   // A view that is opened by its address starts at the cards.
   function open() {
-    show(viewOfAddress());
-    if (location.hash.length > 1) byId("prompts").scrollIntoView();
+    show(viewOfAddress()).then(() => { if (location.hash.length > 1) byId("prompts").scrollIntoView(); });
   }
   window.addEventListener("hashchange", open);
   open();
