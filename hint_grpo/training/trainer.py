@@ -46,6 +46,7 @@ from trl.extras.profiling import profiling_context
 from hint_grpo.families import WithRows, vision_token_ids
 from hint_grpo.machine.errors import UserError
 from hint_grpo.policies.base import sizes_of
+from hint_grpo.policies.history import Memory
 from hint_grpo.prompts import Message
 from hint_grpo.rollout import redraw
 from hint_grpo.rollout.escalation import (
@@ -293,6 +294,7 @@ class HintGRPOTrainer(CorrectedTrainer):
             warn(
                 f"{self.ledger_path} has no record of the steps before {step}: the hint policy starts without a history"
             )
+        self.turn_builder = replace(self.turn_builder, memory=Memory())
         self.turn_builder.memory.add(found or ())
 
     # --- ledger, metrics and log of a step ---

@@ -240,7 +240,8 @@ def test_history_reaches_the_policy_and_is_restored_from_the_ledger(use, samples
     with trainer.ledger_path.open("a") as file:
         file.write('{"step": 2, "id": "cut')
     trainer = use(FunctionPolicy(noting), correct_from(0))
-    trainer.restore_history(1)
+    for _ in range(2):  # a second call does not add them again
+        trainer.restore_history(1)
     restored, id = trainer.turn_builder.memory, samples[0]["id"]
     assert restored.of(id) == live.of(id)
     assert len(restored.of(id).visits) == 2
@@ -337,3 +338,43 @@ def test_a_training_with_mixed_groups_moves_the_weights(make_trainer, samples):
     before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
     trainer.train()
     assert any(not torch.equal(parameter, before[name]) for name, parameter in trainer.model.named_parameters())
+
+
+POLICY = """
+class Remembering:
+    def levels(self, sample, progress, history):
+        failed = sum(tried.num_correct == 0 for visit in history.visits for tried in visit.tried)
+        more = int(sum(history.accuracies[-2:]) > 0.3) + int(progress > 0.4) + sample.random().randrange(2)
+        return sorted({0, min(failed + more, sample.num_steps)})
+"""
+
+
+def test_a_policy_with_a_history_resumes_to_the_bit(make_trainer, samples, tmp_path):
+    (tmp_path / "policy.py").write_text(POLICY)
+
+    def make(name):
+        return make_trainer(
+            accuracy=correct_from(12),
+            samples=samples[:3],
+            output_dir=str(tmp_path / name),
+            hint_policy=f"{tmp_path}/policy.py:Remembering",
+            learning_rate=1e-3,
+            max_steps=4,
+            save_strategy="steps",
+            save_steps=2,
+            max_completion_length=6,
+        )
+
+    whole = make("whole")
+    whole.train()
+    expected = list(ledger.read(whole.ledger_path))
+    assert len({record["id"] for record in expected}) < len(expected)  # there was a history
+    assert len({tuple(record["steps_by_level"].values()) for record in expected}) > 2  # and it changed the hints
+    resumed = make("resumed")
+    (tmp_path / "resumed").mkdir(exist_ok=True)
+    ledger.append(resumed.ledger_path, expected)  # the killed run's, with later steps than the checkpoint
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    again = list(ledger.read(resumed.ledger_path))[len(expected) :]
+    assert again == [record for record in expected if record["step"] > 2]
+    first, second = whole.model.state_dict(), resumed.model.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
