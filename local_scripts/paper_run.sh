@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The settings that all runs of the paper share, for 8 GPUs: 7 train under ZeRO-3 with offload, 1 serves vLLM.
+# The settings that all runs of the paper share, for 8 GPUs: 7 train under ZeRO-3, 1 serves vLLM.
 # Called by the run scripts in this folder: paper_run.sh MODEL_FOLDER RUN_NAME [flags of train_model.py]
 #
 # Environment variables:
@@ -8,6 +8,8 @@
 #   OUT             folder for the runs (default: output)
 #   PRESET          whose settings: default, paper or released (docs/faithfulness.md); if set, the run's folder is RUN_NAME_PRESET
 #   GPUS_TO_TRAIN   training processes (default: 7)
+#   DEEPSPEED       DeepSpeed configuration (default: local_scripts/zero3_offload.json, as published). On GPUs of 80 GB
+#                   local_scripts/zero3.json should fit and keeps the optimizer on the GPU (docs/performance.md, Memory)
 #   PORT            of torchrun (default: 7001)
 #   ATTENTION       attention implementation (default: flash_attention_2)
 #
@@ -21,7 +23,7 @@ shift 2
 
 exec torchrun --nproc_per_node="${GPUS_TO_TRAIN:-7}" --nnodes 1 --node_rank 0 \
     --master-addr localhost --master-port "${PORT:-7001}" --shutdown-timeout 300 train_model.py \
-    --preset "${PRESET:-default}" --deepspeed local_scripts/zero3_offload.json --model_name_or_path "$MODELS/$model" \
+    --preset "${PRESET:-default}" --deepspeed "${DEEPSPEED:-local_scripts/zero3_offload.json}" --model_name_or_path "$MODELS/$model" \
     --data_path "$DATA" --dataset_name LLaVA-CoT-100k \
     --max_prompt_length 8192 --max_completion_length 768 --per_device_train_batch_size 1 \
     --gradient_accumulation_steps 1 --num_generations 4 --logging_steps 1 \
