@@ -113,12 +113,6 @@ def test_a_closed_connection_ends_its_requests(trainer, samples, server, monkeyp
     assert requests_of(server, WRITTEN) == written > 0
 
 
-def test_a_completion_that_is_stopped_before_it_is_sent_is_not_sent():
-    stream = StreamedCompletion()
-    assert stream.stop() == 0
-    assert stream.read(lambda: pytest.fail("sent"), lambda event: None) is None
-
-
 def test_new_weights_arrive_after_stopped_turns(trainer, samples, monkeypatch):
     """vLLM drops its cached prefixes only when no request holds them."""
     monkeypatch.setattr(trainer.scorer, "accuracy", lambda completions, **_: [1.0] * len(completions))
@@ -128,10 +122,3 @@ def test_new_weights_arrive_after_stopped_turns(trainer, samples, monkeypatch):
         assert [rollout.chosen for rollout in rollouts] == [0] * 6
         # A level that is stopped before its first token arrives has nothing to count.
         assert any(rollout.discarded for rollout in rollouts)
-
-
-def test_an_error_of_the_server_ends_the_step(trainer, samples, monkeypatch):
-    monkeypatch.setattr(trainer.args, "max_completion_length", 10 * CONTEXT)
-    trainer.state.global_step = 30
-    with pytest.raises(RuntimeError, match="vLLM server"):
-        sampled(trainer, samples[:2], "speculative")
