@@ -1,5 +1,6 @@
 """Hint policies in the trainer: mixed groups, the highest level for unsolved prompts, new prompts for useless ones, history."""
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -175,20 +176,20 @@ def test_separate_statistics_in_training(use, samples):
 
 
 def test_every_rank_samples_every_round_even_without_prompts():
-    class Counting:
-        calls = 0
+    class Recording:
+        def __init__(self):
+            self.sizes = []
 
         def ready(self):
-            import contextlib
-
             return contextlib.nullcontext()
 
-        def run(self, turns, num_generations, on_group):
-            self.calls += 1
+        def run(self, escalation):
+            assert escalation.first() == []
+            self.sizes.append(escalation.num_generations)
 
-    backend = Counting()
+    backend = Recording()
     assert roll_out_mixed([], (2, 1, 1), backend, None, None) == []
-    assert backend.calls == 3
+    assert backend.sizes == [2, 1, 1]
 
 
 # --- levels ---
