@@ -10,8 +10,8 @@ from eval.evidence.protocol import CUES, HINTS, LABELS, PLAIN, Experiment
 from eval.evidence.report import MEASURES, base_rates, model_label
 from eval.evidence.results import Results, paired
 from eval.evidence.statistics import interval
+from hint_grpo.figures import save_figure, write_csv
 from hint_grpo.toy.tasks import VALIDITY
-from hint_grpo.training.plots import save_figure, write_csv
 
 COLOURS = {HINTS: "#1f6fb4", PLAIN: "#b4531f"}
 SMALLEST_RATE = 5e-4  # where a base rate of 0 is drawn on the logarithmic axis

@@ -15,7 +15,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,11 +168,15 @@ def check_protocol(study: Study) -> None:
     names = ("TRAINING", "NUM_TRAIN_TASKS", "MEASURED", "HALFWAY", "FAMILY")
     settings: dict[str, Any] = {name.lower(): getattr(protocol, name) for name in names}
     settings |= {name: getattr(study, name) for name in ("stream", "num_measured", "num_questions", "scales")}
-    text = json.dumps(settings, indent=1) + "\n"
-    file = study.root / "protocol.json"
+    problem = f"{study.root} holds results of another protocol or stream: give another --output_dir"
+    check_same(study.root / "protocol.json", json.dumps(settings, indent=1) + "\n", problem)
+
+
+def check_same(file: Path, text: str, problem: str) -> None:
+    """Writes the settings of a folder's runs, or raises UserError with `problem` if the file has other ones."""
     if file.is_file() and file.read_text("utf-8") != text:
-        raise UserError(f"{study.root} holds results of another protocol or stream: give another --output_dir")
-    study.root.mkdir(parents=True, exist_ok=True)
+        raise UserError(problem)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, "utf-8")
 
 
@@ -189,15 +193,19 @@ def run_all(study: Study, wanted: Experiment, report: Callable[[str], None]) -> 
             *(measuring_job(study, measurement) for measurement in wanted.measurements),
         ],
     )
+    run_stages(study, stages, report)
+
+
+def run_stages(study: Study, stages: Iterable[Sequence[Job]], report: Callable[[str], None]) -> None:
+    """Runs the jobs that are not finished, a stage after the other."""
+
+    def run_one(job: Job, slot: WorkerSlot) -> None:
+        start = time.time()
+        if job.leftovers is not None:
+            shutil.rmtree(job.leftovers, ignore_errors=True)
+        run(job.command, study.log(job.name), slot)
+        report(f"  {job.name}: {time.time() - start:.0f} s")
+
     slots = small_slots()
     for jobs in stages:
-        waiting = [job for job in jobs if not job.is_finished]
-
-        def run_one(job: Job, slot: WorkerSlot) -> None:
-            start = time.time()
-            if job.leftovers is not None:
-                shutil.rmtree(job.leftovers, ignore_errors=True)
-            run(job.command, study.log(job.name), slot)
-            report(f"  {job.name}: {time.time() - start:.0f} s")
-
-        each_on_a_slot(run_one, waiting, slots)
+        each_on_a_slot(run_one, [job for job in jobs if not job.is_finished], slots)

@@ -46,8 +46,8 @@ class Results:
         return use
 
     def tokens_per_step(self, run: Run) -> float:
-        """Sampled tokens of all levels."""
-        return sum(sum(r["sampled_tokens"].values()) for r in self.ledger(run)) / self.use(run).last_step
+        """Sampled tokens of all levels, and of prompts that were replaced."""
+        return sum(map(ledger.sampled_tokens, self.ledger(run))) / self.use(run).last_step
 
     def level_0_in_training(self, kind: str) -> Metric:
         """As a metric of runs: right completions without a hint over the prompts of one kind, mean over all steps.

@@ -8,8 +8,6 @@ OUTPUT_DIR/bases, data, runs, measurements, logs      as of eval.evidence
 """
 
 import json
-import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +20,7 @@ from eval.evidence.report import table
 from eval.evidence.results import Results
 from eval.evidence.statistics import interval
 from eval.reproduce.recipes import BASE, TableRow
-from eval.runs import each_on_a_slot, flag_words, run, small_slots
-from hint_grpo.evaluation.pool import WorkerSlot
-from hint_grpo.machine.errors import UserError
+from eval.runs import flag_words
 
 TASKS, WARMUP_SEED = "chains", 1
 HEADER = (
@@ -46,10 +42,8 @@ def run_schedules(rows: Sequence[TableRow], seeds: Sequence[int], output: Path, 
     jobs.write_data(study, wanted)
     trainings = [with_flags(jobs.training_job(study, one, halfway=False), overrides) for one in wanted.runs]
     measuring = [jobs.measuring_job(study, one) for one in wanted.measurements]
-    for stage in (jobs.base_jobs(study, wanted.bases), trainings, measuring):
-        each_on_a_slot(
-            lambda job, slot: run_job(study, job, slot), [job for job in stage if not job.is_finished], small_slots()
-        )
+    stages = (jobs.base_jobs(study, wanted.bases), trainings, measuring)
+    jobs.run_stages(study, stages, lambda line: print(line, flush=True))
     write_table(Results(study), rows, wanted, overrides)
 
 
@@ -67,22 +61,11 @@ def with_flags(job: Job, overrides: Mapping[str, Any]) -> Job:
     return replace(job, command=[*job.command, *flag_words(overrides)])
 
 
-def run_job(study: Study, job: Job, slot: WorkerSlot) -> None:
-    start = time.time()
-    if job.leftovers is not None:
-        shutil.rmtree(job.leftovers, ignore_errors=True)
-    run(job.command, study.log(job.name), slot)
-    print(f"  {job.name}: {time.time() - start:.0f} s", flush=True)
-
-
 def check_overrides(output: Path, overrides: Mapping[str, Any]) -> None:
     """Writes the flags behind `--`, or raises UserError if the folder has runs with others."""
     text = json.dumps({name: str(value) for name, value in overrides.items()}, sort_keys=True) + "\n"
-    file = output / "flags.json"
-    if file.is_file() and file.read_text("utf-8") != text:
-        raise UserError(f"{output} has runs with other flags behind `--`: use another --output_dir, or the same flags")
-    output.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, "utf-8")
+    problem = f"{output} has runs with other flags behind `--`: use another --output_dir, or the same flags"
+    jobs.check_same(output / "flags.json", text, problem)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -91,15 +74,13 @@ def check_overrides(output: Path, overrides: Mapping[str, Any]) -> None:
 
 def numbers_of(results: Results, one: Run) -> dict[str, Any]:
     """What the table averages over seeds, of one run."""
-    use = results.use(one)
-    tokens = sum(sum(record["sampled_tokens"].values()) + record["redrawn_tokens"] for record in results.ledger(one))
     return {
         "method": one.method,
         "seed": one.seed,
         "hard": results.rate(one, TASKS, "long", "level_0"),
         "easy": results.rate(one, TASKS, "short", "level_0"),
-        "utilization": use.valid,
-        "tokens": tokens / use.last_step,
+        "utilization": results.utilization(one),
+        "tokens": results.tokens_per_step(one),
     }
 
 

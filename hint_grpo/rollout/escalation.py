@@ -85,6 +85,11 @@ class Group:
     accuracy_G: list[float]
     rewards_GF: list[list[float]]
 
+    @property
+    def num_tokens(self) -> int:
+        """The sampled tokens of all completions."""
+        return sum(len(completion.token_ids) for completion in self.completions)
+
     def weighted_rewards(self, weights_F: Sequence[float]) -> list[float]:
         """(G,): the weighted sum over reward functions; NaN where none gave a reward."""
         totals = []
@@ -116,10 +121,19 @@ class Rollout:
     def group(self) -> Group:
         return self.groups[self.chosen]
 
+    def is_trained(self, level: int) -> bool:
+        return self.mixed or level == self.chosen
+
     @property
     def trained(self) -> list[Group]:
         """What is trained on: G completions in all."""
-        return list(self.groups.values()) if self.mixed else [self.group]
+        return [group for level, group in self.groups.items() if self.is_trained(level)]
+
+    @property
+    def num_tokens(self) -> int:
+        """All that were sampled for the prompt, kept or thrown away."""
+        kept = sum(group.num_tokens for group in self.groups.values())
+        return kept + sum(discarded.num_tokens for discarded in self.discarded.values())
 
 
 class RolloutBackend(Protocol):
@@ -257,7 +271,7 @@ class Escalation:
     # --- called by the backend ---
 
     def first(self) -> list[Turn]:
-        """The turns to begin with, lowest levels first, so that these start first where there is no room for all."""
+        """The turns to begin with, lowest levels first, so that these start first if the engine cannot take all of them."""
         if self.lazy:
             return self._begin([turns_H[0] for turns_H in self.turns_BH])
         most = max(map(len, self.turns_BH), default=0)

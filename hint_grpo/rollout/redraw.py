@@ -15,14 +15,14 @@ from hint_grpo.rollout.escalation import Rollout
 from hint_grpo.rollout.prompting import PreparedPrompt
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Drawn:
     """B prompts with their rollouts, and for each the tokens that were sampled for the prompts it replaced."""
 
     prompts: list[PreparedPrompt]
     rollouts: list[Rollout]
     redrawn_tokens: list[int]
-    num_redrawn: int
+    num_redrawn: int = 0
 
 
 def until_useful(
@@ -40,23 +40,17 @@ def until_useful(
     `draw(n)` gives n new prompts, or fewer if the data has no more. `anywhere(n)` is whether any rank has n > 0 useless groups:
     all ranks take part in every round, because sampling may need all of them.
     """
-    drawn = Drawn(list(prompts), list(rollouts), [0] * len(prompts), 0)
-    num_redrawn = 0
+    drawn = Drawn(list(prompts), list(rollouts), [0] * len(prompts))
     for _ in range(max_rounds):
         places = [place for place, rollout in enumerate(drawn.rollouts) if not useful(rollout)]
         if not anywhere(len(places)):
             break
         new_prompts = draw(len(places))
         for place, prompt, rollout in zip(places, new_prompts, roll_out(new_prompts), strict=False):
-            drawn.redrawn_tokens[place] += num_tokens(drawn.rollouts[place])
+            drawn.redrawn_tokens[place] += drawn.rollouts[place].num_tokens
             drawn.prompts[place], drawn.rollouts[place] = prompt, rollout
-            num_redrawn += 1
-    return Drawn(drawn.prompts, drawn.rollouts, drawn.redrawn_tokens, num_redrawn)
-
-
-def num_tokens(rollout: Rollout) -> int:
-    """The tokens sampled for a prompt, at all its levels."""
-    return sum(len(one.token_ids) for group in rollout.groups.values() for one in group.completions)
+            drawn.num_redrawn += 1
+    return drawn
 
 
 def fresh_rows(num_rows: int, used: Sequence[int], key: str) -> Iterator[int]:

@@ -56,7 +56,7 @@ def make_record(
         "accuracy": {str(level): group.accuracy_G for level, group in rollout.groups.items()},
         "steps_by_level": {str(level): group.turn.hint.num_steps for level, group in rollout.groups.items()},
         "mixed": rollout.mixed,
-        "sampled_tokens": {str(level): num_tokens(group) for level, group in rollout.groups.items()},
+        "sampled_tokens": {str(level): group.num_tokens for level, group in rollout.groups.items()},
         "redrawn_tokens": redrawn_tokens,
         "discarded_tokens": {str(level): discarded.num_tokens for level, discarded in rollout.discarded.items()},
         "discarded_completions": {
@@ -71,9 +71,9 @@ def has_signal(rollout: Rollout, weights_F: Sequence[float]) -> bool:
     return is_valid([reward for group in rollout.trained for reward in group.weighted_rewards(weights_F)])
 
 
-def num_tokens(group: Group) -> int:
-    """The sampled tokens of a group's completions."""
-    return sum(len(completion.token_ids) for completion in group.completions)
+def sampled_tokens(record: Record) -> int:
+    """Of all levels, and of the prompts that this one replaced (older ledgers do not have those)."""
+    return sum(record["sampled_tokens"].values()) + record.get("redrawn_tokens", 0)
 
 
 def _over_completions(groups: Sequence[Group], value: Callable[[Turn], int]) -> float:
@@ -105,9 +105,7 @@ def metrics(records: Sequence[Record], num_levels: int) -> dict[str, float]:
         "hint/never_correct": _mean(never_correct(record) for record in records),
         "hint/one_step_samples": sum(record["num_steps"] < 2 for record in records),
         "hint/skipped_levels": sum(record["skipped_levels"] for record in records),
-        "hint/sampled_tokens": sum(
-            sum(record["sampled_tokens"].values()) + record.get("redrawn_tokens", 0) for record in records
-        ),
+        "hint/sampled_tokens": sum(map(sampled_tokens, records)),
         "hint/discarded_tokens": sum(sum(record.get("discarded_tokens", {}).values()) for record in records),
     }
     highest = max((int(level) for record in records for level in record["rewards"]), default=0)
@@ -130,16 +128,21 @@ def read(path: Path) -> Iterator[Record]:
 
 
 def read_until(path: Path, step: int) -> list[Record]:
-    """The records up to `step`, in the file's order; a line that a kill cut off belongs to a later step and is left out."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    """The records up to `step`, in the file's order; none without a file."""
+    return [json.loads(line) for line in _lines_until(path, step)] if path.exists() else []
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    """The lines of the records up to `step`. A line that a kill cut off belongs to a later step and is left out."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue
         if record["step"] <= step:
-            records.append(record)
-    return records
+            kept.append(line)
+    return kept
 
 
 def start(path: Path, step: int) -> None:
@@ -150,12 +153,4 @@ def start(path: Path, step: int) -> None:
     if step == 0:
         path.rename(first_free(lambda number: path.with_name(f"{path.stem}.{number}.jsonl")))
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:  # cut off by a kill: it belongs to a step after the checkpoint
-            continue
-        if record["step"] <= step:
-            kept.append(line)
-    replace_file(path, "".join(line + "\n" for line in kept))
+    replace_file(path, "".join(line + "\n" for line in _lines_until(path, step)))

@@ -42,7 +42,7 @@ def rows_of(
     given = iter(advantages)
     return [
         [
-            _row(step, row, rollout, level, place, reward_names_F, next(given) if _is_trained(rollout, level) else None)
+            _row(step, row, rollout, level, place, reward_names_F, next(given) if rollout.is_trained(level) else None)
             for level in rollout.groups
             for place in range(len(rollout.groups[level].completions))
         ]
@@ -78,13 +78,9 @@ def _row(
         "accuracy": _or_none(accuracy),
         "answer": answer,
         "verdict": verdict,
-        "trained": _is_trained(rollout, level),
+        "trained": rollout.is_trained(level),
         "advantage": advantage,
     }
-
-
-def _is_trained(rollout: Rollout, level: int) -> bool:
-    return rollout.mixed or level == rollout.chosen
 
 
 def _or_none(reward: float) -> float | None:

@@ -112,13 +112,14 @@ class HintGRPOTrainer(CorrectedTrainer):
         args.log_completions = log_completions
         self.stages = Stages(torch.cuda.synchronize if self.accelerator.device.type == "cuda" else lambda: None)
         self.limits = length_limits(self.model.config, args)
+        policy = args.policy  # made anew every time that it is asked for
         rule = LevelRule.named(args.level_rule, self.reward_weights.tolist())
-        self.level_rule = replace(rule, unsolved=args.policy.unsolved)
+        self.level_rule = replace(rule, unsolved=policy.unsolved)
         self.scorer = GroupScorer(
             self.reward_funcs, accuracy, self.encoder.decode, args.accuracy_threshold, self._reward_arguments
         )
         self.turn_builder = TurnBuilder(
-            self.encoder, args.policy, args.hint_injection, self.limits, args.seed, self.progress
+            self.encoder, policy, args.hint_injection, self.limits, args.seed, self.progress
         )
         self.backend = self._make_backend(server)
         self.rollout_log = rollout_log.RolloutLog(
@@ -317,7 +318,7 @@ class HintGRPOTrainer(CorrectedTrainer):
         )
         if self.turn_builder.policy.uses_history:
             self.turn_builder.memory.add(records)
-        for name, value in ledger.metrics(records, self.args.policy.num_levels).items():
+        for name, value in ledger.metrics(records, self.turn_builder.policy.num_levels).items():
             self._metrics["train"][name].append(value)
         self._metrics["train"]["data/replaced_samples"].append(len(rejected))
         if self.args.keep_sampling:
