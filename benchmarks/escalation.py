@@ -39,6 +39,7 @@ import vllm
 from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, TrainerCallback
 from vllm.v1.engine.parallel_sampling import ParentRequest
 
+from benchmarks.measuring import STAGES, device_name
 from benchmarks.profiles import NEEDED_LEVELS, OriginalSchedule
 from benchmarks.random_model import QWEN2_5_VL_3B, save_random_model, small
 from benchmarks.step_model import Work
@@ -50,7 +51,7 @@ from hint_grpo.training.config import HintGRPOConfig
 
 PLAIN, LAZY, EAGER = "num_groups 1", "num_groups 3, lazy", "num_groups 3, eager"
 SPECULATIVE, ORIGINAL = "num_groups 3, speculative", "original's schedule"
-EXTRA_PASS = "num_groups 1, old log-probabilities by a forward pass of their own"  # as TRL does
+EXTRA_PASS = "num_groups 1, a separate forward pass for old log-probabilities"  # as TRL does
 SCHEDULES = {
     PLAIN: "lazy",
     EXTRA_PASS: "lazy",
@@ -61,7 +62,6 @@ SCHEDULES = {
 }
 VARIANTS = tuple(SCHEDULES)
 NUM_LEVELS = 3
-STAGES = ("generate", "sync", "policy", "reference", "update")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +144,7 @@ class AlternateVariants(TrainerCallback):
         if state.global_step <= len(VARIANTS):  # warm-up
             return
         rollouts = self.trainer.batch.rollouts
-        tokens = sum(len(c.token_ids) for r in rollouts for g in r.groups.values() for c in g.completions)
-        tokens += sum(discarded.num_tokens for r in rollouts for discarded in r.discarded.values())
+        tokens = sum(rollout.num_tokens for rollout in rollouts)
         memory = torch.cuda.max_memory_allocated() if HAS_CUDA else 0
         for turn in (group.turn for rollout in rollouts for group in rollout.groups.values()):
             self.prompt_tokens.append(len(turn.prompt.ids))
@@ -236,7 +235,6 @@ def measure(root: Path, arguments: argparse.Namespace) -> tuple[AlternateVariant
 
 
 def report(steps: dict[str, list[Step]], parameters: int, arguments: argparse.Namespace) -> str:
-    device = torch.cuda.get_device_name() if HAS_CUDA else f"{torch.get_num_threads()} CPU cores"
 
     def middle(variant: str, value: Callable[[Step], float]) -> float:
         return statistics.median(map(value, steps[variant]))
@@ -244,7 +242,7 @@ def report(steps: dict[str, list[Step]], parameters: int, arguments: argparse.Na
     seconds = {variant: middle(variant, lambda step: step.seconds) for variant in VARIANTS}
     tokens = {variant: statistics.mean(step.tokens for step in steps[variant]) for variant in VARIANTS}
     lines = [
-        f"{device}, {platform.machine()}, torch {torch.__version__}, vllm {vllm.__version__}; random Qwen2.5-VL of "
+        f"{device_name()}, {platform.machine()}, torch {torch.__version__}, vllm {vllm.__version__}; random Qwen2.5-VL of "
         f"{parameters / 1e6:.0f} M parameters, {arguments.prompts} prompts x {arguments.group} completions, median length "
         f"{arguments.median_tokens}, sigma {arguments.sigma}, at most {arguments.max_tokens} tokens; median of "
         f"{len(steps[PLAIN])} steps of each variant",

@@ -1,4 +1,4 @@
-"""Peak memory of a function, a function in a fresh process, the time of training steps. Shared by the benchmarks."""
+"""Peak memory of a function, a function in a fresh process, the time of training steps, the device's name."""
 
 import hint_grpo.machine.stack  # noqa: F401
 
@@ -11,6 +11,15 @@ from typing import Any
 
 import torch
 from transformers import TrainerCallback
+
+from hint_grpo.training.monitoring import NAMES
+
+STAGES = tuple(name for name in NAMES if name != "score")  # scoring runs beside sampling
+
+
+def device_name() -> str:
+    """The GPU, or how many cores PyTorch computes on."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU cores"
 
 
 def rss() -> int:

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, PrinterCallback
 
-from benchmarks.measuring import StepTimes, in_fresh_process, peak_of
+from benchmarks.measuring import StepTimes, device_name, in_fresh_process, peak_of
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.toy.world import build_world
 from hint_grpo.training.config import HintGRPOConfig
@@ -169,13 +169,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=5, help="steps per setting, after one to warm up")
     arguments = parser.parse_args()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU cores"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         world = build_world(root / "world", num_train=240, num_test=1, families=("Qwen2.5-VL",))
         starts = start_table(world, root)
         steps = step_table(world, arguments.steps)
-    print(f"{device}, {platform.machine()}, torch {torch.__version__}; median of {arguments.steps} steps", end="\n\n")
+    print(
+        f"{device_name()}, {platform.machine()}, torch {torch.__version__}; median of {arguments.steps} steps",
+        end="\n\n",
+    )
     print("\n".join([*steps, "", *starts]))
 
 

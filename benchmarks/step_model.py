@@ -1,4 +1,4 @@
-"""A model of a training step: what each schedule costs on hardware that is not at hand, from lengths and a few constants.
+"""A model of a training step: what each schedule costs on other hardware, computed from lengths and a few constants.
 
     python benchmarks/step_model.py                          a 7B model on a node of 8 GPUs with 80 GB (modelled, not measured)
     python benchmarks/step_model.py --check FILE.json        against benchmarks/escalation.py --json FILE.json, on any machine

@@ -40,7 +40,7 @@ from datasets import Dataset
 from transformers import AutoProcessor
 from trl import GRPOConfig, GRPOTrainer
 
-from benchmarks.measuring import StepTimes, in_fresh_process, peak_of, rss
+from benchmarks.measuring import StepTimes, device_name, in_fresh_process, peak_of, rss
 from benchmarks.profiles import OriginalSchedule, ProfiledTrainer
 from hint_grpo.data.dataset import load_training_data
 from hint_grpo.data.images import open_image
@@ -211,9 +211,8 @@ def storing_report(found: Storing) -> str:
 
 def report(seconds: dict[str, list[float]], memory: dict[str, int], arguments: argparse.Namespace) -> str:
     median = {variant: statistics.median(values) for variant, values in seconds.items()}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU cores"
     lines = [
-        f"{device}, {platform.machine()}, torch {torch.__version__}; {PROMPTS} prompts x {GROUP} completions of "
+        f"{device_name()}, {platform.machine()}, torch {torch.__version__}; {PROMPTS} prompts x {GROUP} completions of "
         f"{arguments.tokens} tokens; medians of {len(seconds[PLAIN])} rounds of {arguments.steps} steps",
         "",
         "| variant | s per step | against plain TRL | against num_groups 1 | peak memory (MiB) |",

@@ -25,12 +25,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.measuring import STAGES, device_name
 from benchmarks.random_model import QWEN2_5_VL_3B, save_random_model, small
 from eval.runs import ROOT, training_command
 from hint_grpo.machine.errors import UserError, run_main
 from hint_grpo.toy.world import write_training_data
-
-STAGES = ("generate", "sync", "policy", "reference", "update")
 
 
 def main() -> None:
@@ -107,7 +106,6 @@ def train(root: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
 def report(rows: list[dict[str, Any]], parameters: int, arguments: argparse.Namespace) -> str:
     import vllm
 
-    device = torch.cuda.get_device_name() if HAS_CUDA else f"{torch.get_num_threads()} CPU cores"
     later = rows[1:] or rows
 
     def middle(name: str) -> float:
@@ -118,8 +116,8 @@ def report(rows: list[dict[str, Any]], parameters: int, arguments: argparse.Name
     step = middle("step_time")
     return "\n".join(
         [
-            f"{device}, {platform.machine()}, torch {torch.__version__}, vllm {vllm.__version__}; train_model.py on a random "
-            f"Qwen2.5-VL of {parameters / 1e6:.0f} M parameters, {arguments.deepspeed or 'no DeepSpeed'}, escalation "
+            f"{device_name()}, {platform.machine()}, torch {torch.__version__}, vllm {vllm.__version__}; train_model.py on "
+            f"a random Qwen2.5-VL of {parameters / 1e6:.0f} M parameters, {arguments.deepspeed or 'no DeepSpeed'}, escalation "
             f"{arguments.escalation}, {arguments.prompts} prompts x {arguments.group} completions of up to "
             f"{arguments.max_tokens} tokens; median of {len(later)} steps",
             "",
