@@ -1,28 +1,16 @@
 """SIGKILL at different moments, and resuming: what comes out is, to the bit, what an uninterrupted run gives."""
 
 import json
-import shutil
 import signal
 
 import pytest
-from safetensors.torch import load_file
+from outputs import first_questions, records, records_so_far, same_weights
 
 pytestmark = pytest.mark.slow
 
 
 def steps_begun(out) -> int:
-    ledger = out / "hint_ledger.jsonl"
-    lines = ledger.read_text().splitlines() if ledger.exists() else []
-    return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
-
-
-def records(out) -> list[dict]:
-    return [json.loads(line) for line in (out / "hint_ledger.jsonl").read_text().splitlines()]
-
-
-def same_weights(one, other) -> bool:
-    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
-    return first.keys() == second.keys() and all(first[name].equal(second[name]) for name in first)
+    return max((record["step"] for record in records_so_far(out)), default=0)
 
 
 def losses(out) -> list[float]:
@@ -33,14 +21,7 @@ def losses(out) -> list[float]:
 @pytest.fixture
 def small_data(world, tmp_path):
     """Eight questions of the toy world, so that an epoch is over soon."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    lines = (world.train_data / "train.jsonl").read_text().splitlines()[:8]
-    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
-    for name in ("geoqa+", "CLEVR_v1.0"):
-        if (world.train_data / name).exists():
-            shutil.copytree(world.train_data / name, folder / name)
-    return folder
+    return first_questions(world.train_data, tmp_path / "data", 8)
 
 
 def test_killed_in_both_epochs_mid_cycle_and_right_after_a_save(start, flags, small_data, tmp_path):

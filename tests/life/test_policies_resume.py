@@ -1,10 +1,7 @@
 """A run whose hints depend on its progress and its history, killed and resumed: to the bit what an uninterrupted run gives."""
 
-import json
-import shutil
-
 import pytest
-from safetensors.torch import load_file
+from outputs import first_questions, records, records_so_far, same_weights
 
 pytestmark = pytest.mark.slow
 
@@ -21,20 +18,7 @@ class Remembering:
 @pytest.fixture
 def small_data(world, tmp_path):
     """Six questions of the toy world, so that a second epoch begins soon."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    lines = (world.train_data / "train.jsonl").read_text().splitlines()[:6]
-    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
-    for name in ("geoqa+", "CLEVR_v1.0"):
-        if (world.train_data / name).exists():
-            shutil.copytree(world.train_data / name, folder / name)
-    return folder
-
-
-def records(out) -> list[dict]:
-    file = out / "hint_ledger.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    return first_questions(world.train_data, tmp_path / "data", 6)
 
 
 @pytest.mark.parametrize("kind", ["plugin", "seele"])
@@ -58,12 +42,11 @@ def test_killed_in_the_second_epoch(start, flags, small_data, tmp_path, kind):
     assert len(set(visits)) < len(visits), "no question was seen twice, so there was no history"
 
     run = start(flags(cut, **more))
-    run.wait_for(lambda: (cut / "checkpoint-8").exists() and len(records(cut)) >= 9)
+    run.wait_for(lambda: (cut / "checkpoint-8").exists() and len(records_so_far(cut)) >= 9)
     run.kill_trainer()
     assert "resuming from" in start(flags(cut, **more)).finish()
     assert records(cut) == records(whole)
-    first, second = load_file(whole / "model.safetensors"), load_file(cut / "model.safetensors")
-    assert all(first[name].equal(second[name]) for name in first)
+    assert same_weights(whole, cut)
     if kind == "plugin":
         assert (
             len({record["hint_steps"] for record in records(whole)} | {len(r["accuracy"]) for r in records(whole)}) > 1
