@@ -5,7 +5,7 @@ The answer is a stream of server-sent events. One event (with `return_token_ids`
     data: {"choices": [{"index": 0, "token_ids": [17, 4], "logprobs": {"content": [{"logprob": -0.1}, {"logprob": -2.3}]},
            "finish_reason": null}]}
 
-Each completion of a group is a request of its own, because vLLM's stream of several completions fails with an IndexError unless
+Each completion of a group is a separate request, because vLLM's stream of several completions fails with an IndexError unless
 all of them begin in the same engine step. They share their prompt through the prefix cache. vLLM ends a request when its
 connection is closed.
 """
@@ -25,7 +25,7 @@ DATA, END = "data: ", "[DONE]"
 
 
 class StreamedCompletion:
-    """`read` runs in a thread of its own; `stop` is called from another one, also while `read` waits."""
+    """`read` blocks one thread; `stop` is called from another one, also while `read` waits."""
 
     def __init__(self) -> None:
         self._pieces = Pieces()

@@ -24,7 +24,7 @@ class CorrectedTrainer(ResumableTrainer):
         # The inputs of the loss being computed, and what its micro-batches have shown so far.
         self._inputs_to_correct: dict[str, Any] | None = None
         self.agreement = Agreement()
-        # Makes TRL compute old log-probabilities in a forward pass of its own; for tests and benchmarks.
+        # Makes TRL compute old log-probabilities in a separate forward pass; for tests and benchmarks.
         self._separate_old_logps = False
 
     def _check_gap(self, step: int) -> None:

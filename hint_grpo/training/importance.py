@@ -4,7 +4,7 @@ vLLM and the trainer give a sampled token slightly different probabilities. TRL 
 
     w = min(exp(logp - logp_sampler), cap)          by token, or with the sums over a completion; masks set w to 0 instead
 
-where logp is the policy's when it sampled. TRL computes that in a forward pass of its own. If the weights do not change between
+where logp is the policy's when it sampled. TRL runs a separate forward pass for it. If the weights do not change between
 sampling and the loss, the loss's forward pass gives the same numbers, and that pass can be left out (as TRL does without vLLM).
 
 Shapes: (B, T), completions by tokens. `mask` is 1 on sampled tokens. vLLM's log-probability is NaN where it reports none.
