@@ -72,6 +72,14 @@ class Memory:
             if self._count:
                 self._accuracies[-1] = self._sum / self._count
 
+    def copy(self) -> "Memory":
+        """What is known now; it does not change when more is added here."""
+        other = Memory()
+        other._visits = {id: list(visits) for id, visits in self._visits.items()}
+        other._accuracies = list(self._accuracies)
+        other._step, other._sum, other._count = self._step, self._sum, self._count
+        return other
+
     def of(self, id: str, group: tuple[Tried, ...] = ()) -> History:
         """The history of the sample `id`; `group` are the rounds sampled for it in this step. It is a view: use it at once."""
         return History(self._visits.get(id, ()), self._accuracies, group)

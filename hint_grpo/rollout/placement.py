@@ -37,7 +37,7 @@ def placement_of(values: Mapping[str, Any], num_gpus: int) -> Placement:
             f"{num_gpus} GPUs are visible, and python starts one process: use torchrun --nproc_per_node=N train_model.py ..., "
             "or CUDA_VISIBLE_DEVICES=0 python train_model.py ..."
         )
-    return place(
+    placement = place(
         use_vllm=values["use_vllm"],
         mode=values["vllm_mode"],
         base_url=values["vllm_server_base_url"],
@@ -47,6 +47,37 @@ def placement_of(values: Mapping[str, Any], num_gpus: int) -> Placement:
         tensor_parallel_size=values["vllm_tensor_parallel_size"],
         sleep=values["vllm_enable_sleep_mode"],
     )
+    if values["rollouts_ahead"]:
+        check_ahead(values, placement.kind, num_processes=int(os.environ.get("WORLD_SIZE", "1")))
+    return placement
+
+
+def check_ahead(values: Mapping[str, Any], kind: Kind, *, num_processes: int) -> None:
+    """What --rollouts_ahead 1 needs. Raises UserError."""
+    if kind not in ("own server", "given server"):
+        raise UserError(
+            "--rollouts_ahead 1 needs a vLLM server, which samples while the trainer trains: use --vllm_mode server or "
+            "--vllm_server_base_url"
+        )
+    if values["keep_sampling"]:
+        raise UserError(
+            f"--rollouts_ahead 1 does not work with --keep_sampling {values['keep_sampling']}, for which all processes have "
+            "to agree while they sample"
+        )
+    accumulation, sampled = values["gradient_accumulation_steps"], values["generation_batch_size"]
+    one_step = values["per_device_train_batch_size"] * values["num_generations"] * accumulation * num_processes
+    sizes = (values["num_iterations"], values["steps_per_generation"] or accumulation, sampled or one_step)
+    if sizes != (1, accumulation, one_step):
+        raise UserError(
+            "--rollouts_ahead 1 trains once on each sampled batch, in one step: leave out --num_iterations, "
+            "--steps_per_generation and --generation_batch_size"
+        )
+    mode = values["vllm_importance_sampling_mode"]
+    if not values["vllm_importance_sampling_correction"] or not mode.startswith("token"):
+        raise UserError(
+            "--rollouts_ahead 1 needs importance weights by token: --vllm_importance_sampling_correction true and "
+            "--vllm_importance_sampling_mode token_truncate or token_mask"
+        )
 
 
 def place(

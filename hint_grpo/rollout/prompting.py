@@ -127,6 +127,10 @@ class TurnBuilder:
             turn = self._turn(row, replace(NO_HINT[0], level=number), plain, index, step)
         return turn
 
+    def turn(self, row: dict[str, Any], level: HintLevel, *, index: int, step: int) -> Turn:
+        """The row's turn with one hint, whatever the policy says. Raises Unusable if the picture cannot be read."""
+        return self._turn(row, level, self._prompt(row, "", self._images(row)), index, step)
+
     def _images(self, row: dict[str, Any]) -> tuple[Any, Any]:
         try:
             return self.encoder.pictures.policy_and_sampler(row["image"])

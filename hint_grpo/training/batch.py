@@ -72,6 +72,8 @@ class RolloutBatch:
     step: int
     prompts: Sequence[PreparedPrompt]
     rollouts: Sequence[Rollout]
+    weights_step: int = 0
+    """How many steps the weights that sampled had been trained for: step - 1, or one less with --rollouts_ahead."""
     redrawn_tokens: Sequence[int] = ()
     """(B): sampled for prompts that these replaced (--keep_sampling); () if none were."""
     num_redrawn: int = 0

@@ -4,6 +4,7 @@ transformers writes weights, optimizer, scheduler, random states and counters. A
 
 hint_grpo.json                   the run's identity, and how many batches each process has used
 rollouts-rank-0.safetensors      completions that were sampled but not trained on yet, if there are any
+rollouts-ahead-rank-0.json       the next step's completions (--rollouts_ahead, `hint_grpo.training.ahead`)
 
 `hint_grpo.training.resumable` calls these functions.
 """
@@ -31,7 +32,15 @@ IDENTITY_FILE = "hint_grpo.json"
 STATE_FILE = "trainer_state.json"
 UNFINISHED = ".unfinished"
 """Folder in OUTPUT_DIR in which a checkpoint is written before it gets its name."""
-ONLY_FOR_RESUMING = ("*.pt", "*.pth", "latest", "zero_to_*.py", IDENTITY_FILE, "rollouts-rank-*.safetensors")
+ONLY_FOR_RESUMING = (
+    "*.pt",
+    "*.pth",
+    "latest",
+    "zero_to_*.py",
+    IDENTITY_FILE,
+    "rollouts-rank-*.safetensors",
+    "rollouts-ahead-rank-*.json",
+)
 IDENTIFYING_COLUMNS = ("id", "question", "solution", "reasoning_steps")
 
 

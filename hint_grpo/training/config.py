@@ -249,6 +249,13 @@ class HintGRPOConfig(GRPOConfig):
             "on a GPU, else lazy. All train on the same level."
         },
     )
+    rollouts_ahead: int = field(
+        default=0,
+        metadata={
+            "help": "1: a server samples the next batch while this one is trained on, so the completions are one update old "
+            "(off-policy by one step, corrected by importance weights); 0: the method."
+        },
+    )
     group_statistics: Literal["one", "separate"] = field(
         default="one",
         metadata={

@@ -134,6 +134,7 @@ INTERVALS = {
     "num_groups": "[1, inf)",
     "hint_ratio": "[0, 1)",
     "keep_sampling": "[0, inf)",
+    "rollouts_ahead": "[0, 1]",
     "hint_loss_weight": "[0, inf)",
     "accuracy_threshold": "(0, inf)",
     "max_rollouts_mb": "[0, inf)",

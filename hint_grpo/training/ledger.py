@@ -1,11 +1,12 @@
 """The hint ledger: what happened to each prompt at each step. One record:
 
-    {"step": 12, "id": "geoqa+/5137#0", "level": 1, "hint_steps": 1, "num_steps": 3, "hint_tokens": 24, "valid": true,
-     "rewards": {"0": [0.0, 0.0, 0.0, 0.0], "1": [0.0, 1.0, 0.0, 1.0]}, "accuracy": {"0": [...], "1": [...]},
+    {"step": 12, "weights_step": 11, "id": "geoqa+/5137#0", "level": 1, "hint_steps": 1, "num_steps": 3, "hint_tokens": 24,
+     "valid": true, "rewards": {"0": [0.0, 0.0, 0.0, 0.0], "1": [0.0, 1.0, 0.0, 1.0]}, "accuracy": {"0": [...], "1": [...]},
      "steps_by_level": {"0": 0, "1": 1}, "mixed": false, "sampled_tokens": {"0": 201, "1": 160}, "redrawn_tokens": 0,
      "discarded_tokens": {"2": 71}, "discarded_completions": {"2": 4}, "skipped_levels": 0}
 
-`level` is the level trained on; `rewards` (weighted sums) and `accuracy` are given for every level sampled. Speculative
+The completions were sampled by the weights after `weights_step` steps: step - 1, or one less with --rollouts_ahead. `level` is
+the level trained on; `rewards` (weighted sums) and `accuracy` are given for every level sampled. Speculative
 escalation also begins with higher levels, whose tokens are thrown away and counted by level. In a `mixed` group the levels are
 its rounds, all trained on, and `hint_steps` and `hint_tokens` are means over its completions.
 
@@ -35,6 +36,7 @@ def is_valid(rewards_G: Sequence[float]) -> bool:
 
 def make_record(
     step: int,
+    weights_step: int,
     row: dict[str, Any],
     rollout: Rollout,
     weights_F: Sequence[float],
@@ -46,6 +48,7 @@ def make_record(
     rewards = {level: group.weighted_rewards(weights_F) for level, group in rollout.groups.items()}
     return {
         "step": step,
+        "weights_step": weights_step,
         "id": row["id"],
         "level": rollout.chosen,
         "hint_steps": _over_completions(rollout.trained, lambda turn: turn.hint.num_steps),

@@ -106,7 +106,8 @@ def facts_of(args: Any, *, base_model: str, is_adapter: bool, records: Iterable[
         base_is_on_hub=not Path(base_model).is_dir(),
         data=str(args.flags.get("dataset_name", "(given from Python)")),
         preset_line=preset_line(args.preset, args.preset_overrides),
-        hints=f"{args.hint_policy}{ratio}, M = {args.policy.num_levels} level(s), {args.hint_injection} injection",
+        hints=f"{args.hint_policy}{ratio}, M = {args.policy.num_levels} level(s), {args.hint_injection} injection"
+        + ("; sampled one update ahead (off-policy by one step)" if args.rollouts_ahead else ""),
         settings={flag: args.flags[flag] for flag in LISTED_FLAGS if flag in args.flags},
         is_adapter=is_adapter,
         utilization=utilization_of(records),

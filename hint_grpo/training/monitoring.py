@@ -224,10 +224,13 @@ class GapWatch:
     There are two limits. Rounding causes a constant gap, stale weights one that grows with every update: the first steps
     measure the rounding, and later gaps may exceed it by GAP_FACTOR. A gap that is large from the start does not grow, so no
     gap may exceed `max_gap` (--max_logp_gap).
+
+    With `ahead` (--rollouts_ahead) every gap but the first step's has one update in it, of a size that is not known: those are
+    only compared with each other.
     """
 
-    def __init__(self, max_gap: float, *, stop: bool = True) -> None:
-        self.max_gap, self.stop = max_gap, stop
+    def __init__(self, max_gap: float, *, stop: bool = True, ahead: bool = False) -> None:
+        self.max_gap, self.stop, self.ahead = max_gap, stop, ahead
         self.first: list[float] = []
         self.num_wide = 0
 
@@ -236,7 +239,10 @@ class GapWatch:
         if math.isnan(gap):
             return None
         usual = median(self.first) if self.first else math.inf
-        if gap <= min(GAP_FACTOR * usual + GAP_MARGIN, self.max_gap):
+        with_update = self.ahead and step > 1
+        if with_update and len(self.first) < GAP_STEPS_OF_REFERENCE:
+            usual = math.inf
+        if gap <= min(GAP_FACTOR * usual + GAP_MARGIN, math.inf if with_update else self.max_gap):
             self.num_wide = 0
             self.first = [*self.first, gap][:GAP_STEPS_OF_REFERENCE]
             return None
@@ -303,7 +309,7 @@ class Health:
     def __init__(self, args: Any) -> None:
         """`args`: HintGRPOConfig."""
         self.rewards = RewardWatch(args.max_bad_steps)
-        self.gap = GapWatch(args.max_logp_gap, stop=args.stop_on_logp_gap)
+        self.gap = GapWatch(args.max_logp_gap, stop=args.stop_on_logp_gap, ahead=bool(args.rollouts_ahead))
         self.signal = SignalWatch(args.warn_without_signal)
 
     def counters(self) -> dict[str, Any]:

@@ -175,16 +175,12 @@ def report(prompts: Sequence[ProbedPrompt], num_generations: int) -> tuple[str, 
 def sample_prompts(trainer: Any, num_prompts: int, seed: int) -> Iterator[ProbedPrompt]:
     """Draws `num_prompts` prompts and samples this process's share of them, one training batch at a time."""
     from hint_grpo.rollout.escalation import roll_out
-    from hint_grpo.rollout.prompting import prepare_prompt
 
-    dataset, process = trainer.train_dataset, trainer.accelerator
+    dataset, process, sampler = trainer.train_dataset, trainer.accelerator, trainer.sampler
     drawn = random.Random(seed).sample(range(len(dataset)), num_prompts)[process.process_index :: process.num_processes]
     batch_size = trainer.args.prompts_per_device
     for start in range(0, len(drawn), batch_size):
-        used = [
-            prepare_prompt(trainer.turn_builder, dataset, dataset[row], index=index, step=0)
-            for index, row in enumerate(drawn[start : start + batch_size])
-        ]
+        used = sampler.prepare([dataset[row] for row in drawn[start : start + batch_size]], step=0)
         rows = [prompt.row for prompt in used]
         # Of the twelve levels of the run (see main), those that M = 1 to 4 use.
         turns_BH = [
@@ -193,8 +189,8 @@ def sample_prompts(trainer: Any, num_prompts: int, seed: int) -> Iterator[Probed
         ]
         rollouts = roll_out(
             turns_BH,
-            trainer.backend,
-            trainer.scorer_of(rows),
+            sampler.backend,
+            sampler.batch_scorer(rows),
             num_generations=trainer.num_generations,
             schedule="eager",
         )

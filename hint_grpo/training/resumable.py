@@ -8,12 +8,12 @@ those of `hint_grpo.training.checkpoints`.
 import hint_grpo.machine.stack  # noqa: F401
 
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import is_peft_model
 from datasets import Dataset
-from torch.utils.data import Sampler
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
@@ -42,15 +42,34 @@ class ResumableTrainer(GRPOTrainer):
         self._samples = samples
         self._saving = False
 
-    def restore_history(self, step: int) -> None:
-        """Called when a run is resumed after `step`: for what is read from the run's own files."""
+    def save_more(self, folder: Path) -> None:
+        """Called on every rank while a checkpoint is written into `folder`: for files of a subclass."""
+
+    def restore_more(self, folder: Path, step: int) -> None:
+        """Called when a run is resumed from the checkpoint `folder`, after `step`: for a subclass."""
+
+    def rows_of_batch(self, number: int) -> list[int]:
+        """This rank's rows of the data in the sampled batch `number`, which counts from 0 over all epochs.
+
+        The data loader cuts the sampler's indices into batches and gives them to the ranks in turn; a batch of all ranks has
+        each of its rows num_generations times, next to each other.
+        """
+        num_prompts = self.args.generation_batch_size // self.num_generations  # of all ranks
+        epoch, place = divmod(number, len(self.train_dataset) // num_prompts)
+        sampler = self._get_train_sampler()
+        sampler.set_epoch(epoch)
+        repeats = self.num_iterations * self.args.steps_per_generation * self.num_generations
+        first = place * num_prompts * repeats
+        rows = list(islice(sampler, first, first + num_prompts * self.num_generations, self.num_generations))
+        own = num_prompts // self.accelerator.num_processes
+        return rows[self.accelerator.process_index * own :][:own]
 
     @cached_property
     def identity(self) -> checkpoints.RunIdentity:
         """Reads every sample once: made when the first checkpoint is written, by the process that writes it."""
         return checkpoints.RunIdentity.of(self._samples, self.args)
 
-    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> EpochSampler:
         return EpochSampler(
             data_source=self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
@@ -76,6 +95,7 @@ class ResumableTrainer(GRPOTrainer):
         # Between two generations: completions of the current one are still to be trained on.
         if self._buffered_inputs is not None and self._step % (self.args.steps_per_generation * self.num_iterations):
             checkpoints.save_rollouts(folder, self.accelerator.process_index, self._buffered_inputs)
+        self.save_more(folder)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             counters = {"micro_steps": self._step} | self.health.counters()
@@ -105,7 +125,7 @@ class ResumableTrainer(GRPOTrainer):
             written = checkpoints.read_identity(folder)
             self._step = written.get("micro_steps", self.state.global_step * self.args.gradient_accumulation_steps)
             self.health.restore(written, self.state.global_step)
-            self.restore_history(self.state.global_step)
+            self.restore_more(folder, self.state.global_step)
             self._buffered_inputs = checkpoints.load_rollouts(
                 folder, self.accelerator.process_index, self.accelerator.device
             )

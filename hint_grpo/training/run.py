@@ -200,6 +200,11 @@ def describe(trainer: HintGRPOTrainer, report: DataReport) -> None:
         )
     gpus = " (one GPU each)" if args.device.type == "cuda" else ""
     print(f"training: {args.world_size} process(es) on {args.device.type}{gpus}; rollouts: {_who_samples(trainer)}")
+    if args.rollouts_ahead:
+        print(
+            "rollouts ahead: the server samples each batch while the batch before is trained on, by weights that are one update "
+            "old. The training is off-policy by one step; importance weights by token correct for it"
+        )
     for note in args.placement.notes:
         print(f"note: {note}")
     print(

@@ -5,7 +5,7 @@ One generation batch of one rank, B prompts with up to H hint levels and G compl
     B rows of the data set                                   id, image, question, solution, reasoning_steps
       |  prepare_prompt: picture, prompt, hints (hint_grpo.rollout.prompting)
     B x H turns                                              prompt ids, begun ids (`<think>` + hint of level 0 .. H-1)
-      |  roll_out: levels until one completion is right (hint_grpo.rollout.escalation)
+      |  roll_out: levels until one completion is right (hint_grpo.training.sampling, hint_grpo.rollout.escalation)
     B rollouts: {level: group of G completions}, one chosen  token ids, log-probabilities, rewards (G, F)
       |  RolloutBatch (hint_grpo.training.batch)
     B * G rows for TRL, of the chosen groups alone           prompt ids | begun ids + sampled ids, env_mask 0 .. 0 1 .. 1
@@ -31,10 +31,10 @@ The loss is TRL's, with the constants that `hint_grpo.training.config` pins.
 import hint_grpo.machine.stack
 
 import math
-from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,29 +45,23 @@ from trl.extras.profiling import profiling_context
 
 from hint_grpo.families import WithRows, vision_token_ids
 from hint_grpo.machine.errors import UserError
-from hint_grpo.policies.base import sizes_of
 from hint_grpo.policies.history import Memory
 from hint_grpo.prompts import Message
-from hint_grpo.rollout import redraw
-from hint_grpo.rollout.escalation import (
-    LevelRule,
-    Rollout,
-    RolloutBackend,
-    roll_out,
-)
+from hint_grpo.rollout.escalation import LevelRule, RolloutBackend
 from hint_grpo.rollout.hf import TransformersBackend
-from hint_grpo.rollout.mixed import roll_out_mixed, separate_advantages
-from hint_grpo.rollout.prompting import PreparedPrompt, PromptEncoder, TurnBuilder, length_limits, prepare_prompt
-from hint_grpo.rollout.scorer import BatchScorer, GroupScorer
+from hint_grpo.rollout.mixed import separate_advantages
+from hint_grpo.rollout.prompting import PromptEncoder, TurnBuilder, length_limits
+from hint_grpo.rollout.scorer import GroupScorer
 from hint_grpo.rollout.server_process import ServerProcess
 from hint_grpo.scoring.rewards import RewardFunction
-from hint_grpo.training import completion_table, ledger, model_card, rollout_log
+from hint_grpo.training import ahead, completion_table, ledger, model_card, rollout_log
 from hint_grpo.training.batch import MODEL_INPUTS, Generated, RolloutBatch, with_texts
 from hint_grpo.training.config import HintGRPOConfig
 from hint_grpo.training.corrected import CorrectedTrainer
 from hint_grpo.training.hint_loss import hint_mask, hint_nll
 from hint_grpo.training.importance import GAP
 from hint_grpo.training.monitoring import Health, Stages, warn
+from hint_grpo.training.sampling import BatchSampler, reward_arguments
 
 
 class HintGRPOTrainer(CorrectedTrainer):
@@ -116,7 +110,11 @@ class HintGRPOTrainer(CorrectedTrainer):
         rule = LevelRule.named(args.level_rule, self.reward_weights.tolist())
         self.level_rule = replace(rule, unsolved=policy.unsolved)
         self.scorer = GroupScorer(
-            self.reward_funcs, accuracy, self.encoder.decode, args.accuracy_threshold, self._reward_arguments
+            self.reward_funcs,
+            accuracy,
+            self.encoder.decode,
+            args.accuracy_threshold,
+            lambda: reward_arguments(self.state, self._log_metric),
         )
         self.turn_builder = TurnBuilder(
             self.encoder, policy, args.hint_injection, self.limits, args.seed, self.progress
@@ -125,6 +123,10 @@ class HintGRPOTrainer(CorrectedTrainer):
         self.rollout_log = rollout_log.RolloutLog(
             Path(args.output_dir) / rollout_log.FOLDER, args.keep_rollouts, int(args.max_rollouts_mb * 1e6)
         )
+        # With --rollouts_ahead: the batch that is being sampled, and a processor for the thread that does it.
+        self.pending: ahead.Pending | None = None
+        if args.rollouts_ahead:
+            self.encoder_ahead = PromptEncoder(deepcopy(processing_class), args.picture_processing)
         # The log-probabilities of the last forward pass, for the loss on hints.
         self._last_logps: Any = None
         self.rows: list[list[rollout_log.Row]] = []
@@ -164,7 +166,7 @@ class HintGRPOTrainer(CorrectedTrainer):
         without asking other ranks.
         """
         step = self.state.global_step + 1
-        self.batch = self.sample(inputs[:: self.num_generations], step)
+        self.batch = self._next_batch(inputs[:: self.num_generations], step)
         scored = super()._generate_and_score_completions(self.batch.trl_inputs())
         if self.args.group_statistics == "separate":
             divide = self.args.scale_rewards == "group"
@@ -178,50 +180,51 @@ class HintGRPOTrainer(CorrectedTrainer):
             scored["hint_mask"] = hint_mask(self.batch.groups, completion_ids.size(1)).to(completion_ids.device)
         return scored | self.batch.extra_inputs
 
+    def _next_batch(self, rows: list[dict[str, Any]], step: int) -> RolloutBatch:
+        """The batch to train on; with --rollouts_ahead it has been sampled already, and the next one is started."""
+        if not self.args.rollouts_ahead:
+            return self.sample(rows, step)
+        batch = self._take_ahead(rows, step) or self.sample(rows, step)
+        self.accelerator.wait_for_everyone()  # from here on no rank has a request in flight
+        self._sync_weights()
+        if step < self.state.max_steps:
+            rows = [self.train_dataset[row] for row in self.rows_of_batch(step)]
+            self.pending = ahead.start(self.sampler, self.encoder_ahead, rows, step + 1, self.state)
+        return batch
+
     def sample(self, rows: list[dict[str, Any]], step: int) -> RolloutBatch:
         """B rows to B rollouts, by the policy's current weights."""
-        prompts = self._prepare(rows, step)
+        sampler = self.sampler
+        prompts = sampler.prepare(rows, step)
         self._sync_weights()
         with self.stages("generate"):
-            rollouts = self._roll_out(prompts, step)
-            if not self.args.keep_sampling:
-                return RolloutBatch(step, prompts, rollouts)
-            fresh = redraw.fresh_rows(
-                len(self.train_dataset),
-                used=[prompt.row["row"] for prompt in prompts],
-                key=f"{self.args.seed}/{step}/{self.accelerator.process_index}",
-            )
-            drawn = redraw.until_useful(
-                prompts,
-                rollouts,
-                max_rounds=self.args.keep_sampling,
-                useful=lambda rollout: ledger.has_signal(rollout, self.reward_weights.tolist()),
-                draw=lambda count: self._prepare([self.train_dataset[row] for row in islice(fresh, count)], step),
-                roll_out=lambda new_prompts: self._roll_out(new_prompts, step),
-                anywhere=lambda count: any(gather_object([count])),
-            )
-        return RolloutBatch(step, drawn.prompts, drawn.rollouts, drawn.redrawn_tokens, drawn.num_redrawn)
+            return sampler.sample(prompts, step, weights_step=self.state.global_step)
 
-    def _prepare(self, rows: Sequence[dict[str, Any]], step: int) -> list[PreparedPrompt]:
-        return [
-            prepare_prompt(self.turn_builder, self.train_dataset, row, index=index, step=step)
-            for index, row in enumerate(rows)
-        ]
-
-    def _roll_out(self, prompts: Sequence[PreparedPrompt], step: int) -> list[Rollout]:
-        """Level by level; or, with a policy that mixes hints in a group, round by round."""
-        scorer = self.scorer_of([prompt.row for prompt in prompts])
-        if sizes := sizes_of(self.turn_builder.policy, self.num_generations):
-            next_turn = partial(self.turn_builder.next_turn, prompts, step)
-            return roll_out_mixed([prompt.turns[0] for prompt in prompts], sizes, self.backend, scorer, next_turn)
-        return roll_out(
-            [prompt.turns for prompt in prompts],
-            self.backend,
-            scorer,
-            num_generations=self.num_generations,
-            schedule=self.args.schedule,
+    @property
+    def sampler(self) -> BatchSampler:
+        return BatchSampler(
+            dataset=self.train_dataset,
+            builder=self.turn_builder,
+            scorer=self.scorer,
             rule=self.level_rule,
+            backend=self.backend,
+            args=self.args,
+            weights_F=self.reward_weights.tolist(),
+            rank=self.accelerator.process_index,
+            add_score_seconds=partial(self.stages.add, "score"),
         )
+
+    def _take_ahead(self, rows: list[dict[str, Any]], step: int) -> RolloutBatch | None:
+        """Waits for the batch that is being sampled; None if none is (in a run's first step)."""
+        pending, self.pending = self.pending, None
+        if pending is None:
+            return None
+        with self.stages("generate"):
+            batch = pending.batch.result()
+        ahead.check_rows(batch, step, rows, self.train_dataset)
+        for name, value in pending.logged:
+            self._log_metric(name, value)
+        return batch
 
     def progress(self, step: int) -> float:
         """The share of the training that is done before a step, which counts from 1; 0 if the number of steps is not known."""
@@ -234,14 +237,6 @@ class HintGRPOTrainer(CorrectedTrainer):
             with profiling_context(self, "sync_weights"):
                 self.vllm_generation.sync_weights()
             self._last_loaded_step = self.state.global_step
-
-    def scorer_of(self, rows: list[dict[str, Any]]) -> BatchScorer:
-        """Scores the completions of a batch; `rows`: its data rows (B)."""
-        return BatchScorer(self.scorer, rows, partial(self.stages.add, "score"))
-
-    def _reward_arguments(self) -> dict[str, Any]:
-        """What TRL passes to reward functions beside the columns. Its table of completions is not written: no `log_extra`."""
-        return {"trainer_state": self.state, "log_metric": self._log_metric, "log_extra": lambda *_: None}
 
     # --- TRL's hooks: they read the batch that has just been sampled ---
 
@@ -285,7 +280,18 @@ class HintGRPOTrainer(CorrectedTrainer):
         with self.stages("update"):  # the rest of a step, without the stages inside it
             return super().training_step(*args, **kwargs)
 
-    def restore_history(self, step: int) -> None:
+    def save_more(self, folder: Path) -> None:
+        if self.pending is not None:
+            with self.stages("generate"):
+                ahead.store(ahead.file_in(folder, self.accelerator.process_index), self.pending)
+
+    def restore_more(self, folder: Path, step: int) -> None:
+        self._restore_history(step)
+        if self.args.rollouts_ahead:
+            file = ahead.file_in(folder, self.accelerator.process_index)
+            self.pending = ahead.restore(file, self.turn_builder, self.train_dataset)
+
+    def _restore_history(self, step: int) -> None:
         """What the hint policy knew after `step`, from the main process' ledger."""
         if not self.turn_builder.policy.uses_history:
             return
@@ -305,7 +311,7 @@ class HintGRPOTrainer(CorrectedTrainer):
         weights = self.reward_weights.tolist()
         redrawn = batch.redrawn_tokens or [0] * len(batch.prompts)
         local = [
-            ledger.make_record(batch.step, prompt.row, rollout, weights, prompt.num_skipped, tokens)
+            ledger.make_record(batch.step, batch.weights_step, prompt.row, rollout, weights, prompt.num_skipped, tokens)
             for prompt, rollout, tokens in zip(batch.prompts, batch.rollouts, redrawn, strict=True)
         ]
         rows = []
