@@ -23,7 +23,8 @@ How a step differs from TRL's:
    forward pass (`hint_grpo.training.corrected`); TRL runs one more for it;
 5. vLLM is this project's (`hint_grpo.rollout`: in the process, or a server), set up after TRL's own set-up without it;
 6. checkpoints are atomic and store state that TRL omits (`hint_grpo.training.resumable`);
-7. picture inputs that TRL does not know by name (Llama-3.2-Vision's) reach the model too (`hint_grpo.families`).
+7. picture inputs that TRL does not know by name (Llama-3.2-Vision's) reach the model too (`hint_grpo.families`);
+8. on request a server samples the next batch while this one is trained on (`hint_grpo.training.ahead`).
 
 The loss is TRL's, with the constants that `hint_grpo.training.config` pins.
 """

@@ -2,6 +2,9 @@
 
 import torch
 
+SERVER_CONTEXT = 2048
+"""Of the vLLM server that conftest starts."""
+
 
 def batch_for(trainer, rows):
     """The batch a training step would get for these rows (G copies of each)."""

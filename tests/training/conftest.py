@@ -63,6 +63,29 @@ def make_trainer(world, tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="module")
+def server(world, tmp_path_factory):
+    """A running vLLM server of the toy model, in float32."""
+    from batches import SERVER_CONTEXT
+
+    from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
+
+    settings = ServerSettings(
+        model=str(world.models["Qwen2.5-VL"]),
+        dtype="float32",
+        context_length=SERVER_CONTEXT,
+        max_num_seqs=128,
+        gpu_ids=(),
+        tensor_parallel_size=1,
+        gpu_memory_utilization=0.4,
+        max_pixels=None,
+        trust_remote_code=False,
+    )
+    server = ServerProcess(settings, tmp_path_factory.mktemp("server") / "log")
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def samples(world):
     """Training rows of the toy world whose reasoning has 4 steps or more."""

@@ -7,35 +7,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from batches import batch_for
+from batches import SERVER_CONTEXT, batch_for
 from test_vllm_speculation import contents, right_by_tokens, sampled
 
 from hint_grpo.rollout.access import TOKEN_VARIABLE, server_session
-from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
 from hint_grpo.rollout.vllm_stream import StreamedCompletion
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow
-
-CONTEXT = 2048
-
-
-@pytest.fixture(scope="module")
-def server(world, tmp_path_factory):
-    settings = ServerSettings(
-        model=str(world.models["Qwen2.5-VL"]),
-        dtype="float32",
-        context_length=CONTEXT,
-        max_num_seqs=128,
-        gpu_ids=(),
-        tensor_parallel_size=1,
-        gpu_memory_utilization=0.4,
-        max_pixels=None,
-        trust_remote_code=False,
-    )
-    server = ServerProcess(settings, tmp_path_factory.mktemp("server") / "log")
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +67,7 @@ def test_a_closed_connection_ends_its_requests(trainer, samples, server, monkeyp
     """Completions of some thousand tokens, which would take far longer than this test waits."""
     batch_for(trainer, samples[:2])
     turn = trainer.batch.prompts[0].turns[0]
-    monkeypatch.setattr(trainer.args, "max_completion_length", CONTEXT - 400)
+    monkeypatch.setattr(trainer.args, "max_completion_length", SERVER_CONTEXT - 400)
     monkeypatch.setattr(trainer.args, "generation_kwargs", {"ignore_eos": True})
     request = trainer.backend._generate_request(turn, 4)
     streams = [StreamedCompletion() for _ in range(4)]
@@ -103,7 +82,7 @@ def test_a_closed_connection_ends_its_requests(trainer, samples, server, monkeyp
         lengths = [stream.stop() for stream in streams]
         assert [answer.result() for answer in answers] == [None] * 4
         assert time.monotonic() - start < 5
-    assert all(16 <= length < CONTEXT - 400 for length in lengths)
+    assert all(16 <= length < SERVER_CONTEXT - 400 for length in lengths)
     deadline = time.monotonic() + 10
     while requests_of(server, RUNNING) and time.monotonic() < deadline:
         time.sleep(0.1)
