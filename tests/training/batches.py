@@ -32,9 +32,9 @@ def logp_gap(trainer):
     """
     never = torch.tensor(trainer.vllm_generation.suppressed_ids)
     gaps = []
-    for rollout in trainer.batch.rollouts:
-        prompt, turn = rollout.group.turn.prompt, rollout.group.turn
-        for completion in rollout.group.completions:
+    for group in trainer.batch.groups:
+        prompt, turn = group.turn.prompt, group.turn
+        for completion in group.completions:
             begun = prompt.ids + turn.begun_ids
             ids = torch.tensor([begun + completion.token_ids])
             types = (ids == trainer.model.config.image_token_id).long()

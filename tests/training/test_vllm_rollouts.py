@@ -3,12 +3,14 @@
 import hint_grpo.machine.stack  # noqa: F401
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 from batches import batch_for, correct_from, logp_gap
 from peft import LoraConfig
 
+from hint_grpo.policies.seele import SEELE
 from hint_grpo.rollout import vllm_common
 from hint_grpo.rollout.vllm_common import forget_prefixes
 from hint_grpo.training.command_line import LORA_TARGETS
@@ -67,6 +69,22 @@ def test_threads_are_given_back_when_vllm_sets_them_to_one(monkeypatch):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 3
     torch.set_num_threads(before)
+
+
+def test_rounds_of_a_mixed_group_come_from_the_policy(trainer, samples, monkeypatch):
+    """SEELE's four rounds of one completion each, with the hints that the rounds before ask for."""
+    monkeypatch.setattr(trainer, "turn_builder", replace(trainer.turn_builder, policy=SEELE()))
+    batch = batch_for(trainer, samples[:2])
+    assert logp_gap(trainer) < 1e-3
+    mask = batch["completion_mask"] * batch["tool_mask"]
+    assert mask.sum(1).tolist() == [len(group.completions[0].token_ids) for group in trainer.batch.groups]
+    for row, rollout in zip(samples[:2], trainer.batch.rollouts, strict=True):
+        assert rollout.mixed
+        assert [len(group.completions) for group in rollout.trained] == [1, 1, 1, 1]
+        for group in rollout.trained:
+            assert group.turn.begun == "<think>" + " ".join(row["reasoning_steps"][: group.turn.hint.num_steps])
+        assert len({group.turn.hint.num_steps for group in rollout.trained}) > 1
+        assert len({group.turn.seed for group in rollout.trained}) == 4
 
 
 def test_stale_weights_would_be_seen(trainer, samples):
