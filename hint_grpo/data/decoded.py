@@ -9,8 +9,10 @@ import os
 import tempfile
 import threading
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_BYTES = 512 << 20
 """Room for 754 pictures of GeoQA's sizes several times over, or for some 170 of a million pixels."""
@@ -46,7 +48,7 @@ class DecodedPictures:
     def fileno(self) -> int:
         return self._file.fileno()
 
-    def add(self, image: Image.Image) -> DecodedPicture:
+    def add(self, image: "Image") -> DecodedPicture:
         """Writes an RGB picture, if it still fits."""
         assert image.mode == "RGB"
         found = DecodedPicture(*image.size)
@@ -62,8 +64,10 @@ class DecodedPictures:
         return DecodedPicture(*image.size, offset)
 
 
-def read_decoded(fileno: int, picture: DecodedPicture) -> Image.Image:
+def read_decoded(fileno: int, picture: DecodedPicture) -> "Image":
     """A picture that was written; the same pixels. Raises EOFError if the file ends before it."""
+    from PIL import Image  # here, because --help needs this module's types only
+
     assert picture.offset is not None
     content = bytearray()
     while len(content) < picture.num_bytes:

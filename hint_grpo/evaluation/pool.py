@@ -96,6 +96,7 @@ class _Process:
         self.tasks: dict[str, DecodeRequest] = {}
         self.unanswered: set[tuple[str, float]] = set()
         self._buffer = b""
+        self.has_new_log = not log_path.exists()
         with log_path.open("ab") as log:
             self._popen = subprocess.Popen(
                 [sys.executable, "-P", "-m", "hint_grpo.evaluation.worker"],
@@ -147,15 +148,12 @@ class _Process:
         return self._popen.poll() is not None
 
     def stop(self) -> int:
-        """Kills the process (its messages have been read) and returns its exit status. An empty log is removed."""
+        """Kills the process (its messages have been read) and returns its exit status."""
         self._popen.kill()
         for pipe in (self._stdin, self.stdout):
             with contextlib.suppress(BrokenPipeError):  # it died before it read the last message
                 pipe.close()
-        status = self._popen.wait()
-        if self.log_path.stat().st_size == 0:
-            self.log_path.unlink()
-        return status
+        return self._popen.wait()
 
     def _send(self, message: Mapping[str, Any]) -> None:
         try:
@@ -228,7 +226,10 @@ class Pool:
         self._selector.unregister(process.stdout)
         self._processes.remove(process)
         self._idle = [idle for idle in self._idle if idle is not process]
-        return process.stop()
+        status = process.stop()
+        if self._loading is None and process.has_new_log:
+            process.log_path.unlink()  # the process was not needed
+        return status
 
     def _assign_chunks(self) -> None:
         while self._idle and self._pending:

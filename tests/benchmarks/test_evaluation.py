@@ -33,8 +33,8 @@ def test_ratios_are_medians_of_each_rounds_ratio():
     assert lines[3] == "| 1 scale | 10 | 4.0 | 30.0 | 1.00 | 1.0 | 120.0 | 1.00 |"
 
 
-def test_completions_are_compared_without_the_spaces_at_their_ends():
-    both = {"plain": measured("plain", 1, 1, {"a": " one", "b": "two"}), "1 scale": measured("1 scale", 1, 1)}
+def test_completions_are_compared_by_question():
+    both = {"plain": measured("plain", 1, 1, {"b": "two", "a": "one"}), "1 scale": measured("1 scale", 1, 1)}
     assert agreement(both).endswith("for 2 of 2 questions")
     both["plain"] = measured("plain", 1, 1, {"a": "one", "b": "2"})
     assert agreement(both).endswith("for 1 of 2 questions")
