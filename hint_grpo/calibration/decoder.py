@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from hint_grpo.data.decoded import DecodedPicture
 from hint_grpo.families import vllm_supports
 from hint_grpo.machine.errors import UserError
 
@@ -22,11 +23,16 @@ PICTURE_PROCESSING = ("processor", "qwen_vl_utils")  # see hint_grpo.data.pictur
 
 @dataclass(frozen=True, slots=True)
 class DecodeRequest:
-    """One question to answer. `image` is an absolute path; None asks without the picture (the blind test)."""
+    """One question to answer. `image` is an absolute path; None asks without the picture (the blind test).
+
+    `decoded`: the picture's size and its place among decoded pictures, if they are known; `image` is then opened only if the
+    place is missing.
+    """
 
     id: str
     question: str
     image: str | None
+    decoded: DecodedPicture | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ Differences from `generate`, which the paper's code uses:
 - a picture is encoded once, however many scales are decoded.
 """
 
-import hint_grpo.machine.stack  # noqa: F401
+from hint_grpo.machine.stack import HAS_CUDA
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from transformers import (
     DynamicCache,
     LogitsProcessorList,
@@ -27,12 +28,15 @@ from transformers import (
     SuppressTokensLogitsProcessor,
 )
 
+from hint_grpo.calibration.ahead import Ahead
 from hint_grpo.calibration.decoder import Completion, DecodeRequest
 from hint_grpo.calibration.formula import calibrated
 from hint_grpo.calibration.prompting import EncodedQuestion, GreedyRules, QuestionEncoder
 from hint_grpo.families import PER_TOKEN, EncodedPicture
 
 PICTURE_CACHE_BYTES = 2 << 30
+ImageInputs = dict[str, torch.Tensor]  # the image processor's output for one picture
+PreparedPicture = Image | ImageInputs | None  # opened, or processed too; None: known already
 
 # ----------------------------------------------------------------------------------------------------
 # The decoder
@@ -53,17 +57,23 @@ class HfDecoder:
 
     def decode(self, requests: Sequence[DecodeRequest], scale: float) -> Iterator[Completion]:
         """See `Decoder`."""
-        questions = [self.encoder.encode(request, scale)[0] for request in requests]
-        for batch in batches_by_length(questions, self.batch_size):
-            yield from self._decode_batch(batch, scale)
+        questions = [self.encoder.encode_prompts(request, scale) for request in requests]
+        batches = list(batches_by_length(questions, self.batch_size))
+        # While a batch is decoded, a thread prepares the pictures of the next one.
+        in_order = [question for batch in batches for question in batch if question.num_image_tokens]
+        with Ahead(in_order, self.pictures.prepare(), depth=self.batch_size) as prepared:
+            for batch in batches:
+                yield from self._decode_batch(batch, scale, prepared)
 
     def close(self) -> None:
         """Drops the model and the cached pictures."""
         del self.model, self.pictures
 
     @torch.inference_mode()
-    def _decode_batch(self, questions: list[EncodedQuestion], scale: float) -> Iterator[Completion]:
-        rows = self._first_rows(questions)
+    def _decode_batch(
+        self, questions: list[EncodedQuestion], scale: float, prepared: Iterator[PreparedPicture]
+    ) -> Iterator[Completion]:
+        rows = self._first_rows(questions, prepared)
         completions: list[list[int]] = [[] for _ in questions]  # token ids so far
         alive = list(range(len(questions)))  # indices of the unfinished questions, in the order of their rows
         while alive:
@@ -90,8 +100,8 @@ class HfDecoder:
         text = self.encoder.completion_text(token_ids)
         return Completion(question.request.id, text, tuple(token_ids), self.rules.finish_reason(token_ids))
 
-    def _first_rows(self, questions: list[EncodedQuestion]) -> "Rows":
-        pictures = [self.pictures.get(q.request) if q.num_image_tokens else None for q in questions]
+    def _first_rows(self, questions: list[EncodedQuestion], prepared: Iterator[PreparedPicture]) -> "Rows":
+        pictures = [self.pictures.get(q.request, next(prepared)) if q.num_image_tokens else None for q in questions]
         prompts = [self.encoder.family.expand(q.prompt_ids, q.num_image_tokens) for q in questions]
         texts = [q.text_ids for q in questions if q.text_ids is not None]
         return Rows(self.model, prompts, texts, [p for p in pictures if p is not None], self.encoder)
@@ -212,23 +222,39 @@ class PictureCache:
         self._model, self._encoder, self._max_bytes = model, encoder, max_bytes
         self._pictures: OrderedDict[str, EncodedPicture] = OrderedDict()
         self._bytes = 0
+        # Whether the thread runs the image processor too. On a CPU it would compete with the model for the cores.
+        self.processes_ahead = HAS_CUDA
         self.num_encoded = 0  # how often the model's vision part ran
 
-    def get(self, request: DecodeRequest) -> EncodedPicture:
+    def prepare(self) -> Callable[[EncodedQuestion], PreparedPicture]:
+        """A function for the thread that prepares questions; see PreparedPicture. A picture that comes again is not prepared."""
+        seen: set[str | None] = set()
+
+        def prepared(question: EncodedQuestion) -> PreparedPicture:
+            request = question.request
+            if request.image in self._pictures or request.image in seen:
+                return None
+            seen.add(request.image)
+            image = self._encoder.picture(request)
+            return self._encoder.family.image_inputs(image) if self.processes_ahead else image
+
+        return prepared
+
+    def get(self, request: DecodeRequest, prepared: PreparedPicture = None) -> EncodedPicture:
         """The request's picture as features, encoded if it is not in the cache."""
         assert request.image is not None
         if request.image in self._pictures:
             self._pictures.move_to_end(request.image)
             return self._pictures[request.image]
-        picture = self._encode(request)
+        picture = self._encode(self._encoder.picture(request) if prepared is None else prepared)
         self._pictures[request.image] = picture
         self._bytes += picture.nbytes
         while self._bytes > self._max_bytes and len(self._pictures) > 1:
             self._bytes -= self._pictures.popitem(last=False)[1].nbytes
         return picture
 
-    def _encode(self, request: DecodeRequest) -> EncodedPicture:
+    def _encode(self, prepared: Image | ImageInputs | None) -> EncodedPicture:
         self.num_encoded += 1
         family = self._encoder.family
-        inputs = family.image_inputs(self._encoder.picture(request))
-        return family.encode(self._model, {name: t.to(self._model.device) for name, t in inputs.items()})
+        inputs = prepared if isinstance(prepared, dict) else family.image_inputs(prepared)
+        return family.encode(self._model, {name: tensor.to(self._model.device) for name, tensor in inputs.items()})

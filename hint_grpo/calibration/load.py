@@ -2,6 +2,7 @@
 
 from hint_grpo.machine.stack import HAS_CUDA
 
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ def load_decoder(
     attn_implementation: str | None = None,
     trust_remote_code: bool = False,
     vllm_engine_args: Mapping[str, Any] | None = None,
+    decoded_file: int | None = None,
 ) -> Decoder:
     """A greedy decoder with text-bias calibration; every call of `decode(requests, scale)` may use another scale.
 
@@ -47,6 +49,7 @@ def load_decoder(
     repetition_penalty: replaces the one in the checkpoint's generation_config.json; 1.0 is none.
     attn_implementation: hf only, passed to transformers.
     gpu_memory_utilization, vllm_engine_args: vLLM only; the latter are fields of EngineArgs (max_num_seqs, enforce_eager, ..).
+    decoded_file: the number of an open file of decoded pictures (hint_grpo.data.decoded), for requests that name their place.
 
     Raises UserError for a bad setting, an incomplete model folder, or a model that this project cannot decode.
     """
@@ -62,6 +65,7 @@ def load_decoder(
         max_new_tokens=max_new_tokens,
         context_length=config.get_text_config().max_position_embeddings,
         picture_processing=picture_processing,
+        decoded_file=decoded_file,
     )
     rules = load_rules(path, config, processor.tokenizer, repetition_penalty)
     with _unreadable_weights_as_user_error(path):
@@ -80,6 +84,11 @@ def load_decoder(
 
 # ----------------------------------------------------------------------------------------------------
 # The two backends: imported here, because each needs a heavy library that the other does not
+
+
+def import_backend(backend: str) -> None:
+    """Imports what `load_decoder` will need for "hf" or "vllm", so that it can begin with the weights."""
+    importlib.import_module(f"hint_grpo.calibration.{backend}")
 
 
 def _hf_decoder(

@@ -4,13 +4,15 @@ Calibration compares the model's logits with and without the picture (paper sect
 prompts: the evaluation message, and the same message without its image part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from PIL.Image import Image
 
 from hint_grpo.calibration.decoder import DecodeRequest
+from hint_grpo.data.decoded import read_decoded
 from hint_grpo.data.paths import BadImage
 from hint_grpo.data.picture_processing import Pictures
 from hint_grpo.families import family_of, vision_token_ids
@@ -42,14 +44,21 @@ class QuestionEncoder:
     """Encodes questions with the model's own chat template.
 
     `context_length` limits prompt and completion together, in tokens. `picture_processing`: see
-    hint_grpo.data.picture_processing.
+    hint_grpo.data.picture_processing. `decoded_file`: the open file (its number) in which the pictures of `request.decoded` lie.
     """
 
     def __init__(
-        self, processor: Any, *, max_new_tokens: int, context_length: int, picture_processing: str = "processor"
+        self,
+        processor: Any,
+        *,
+        max_new_tokens: int,
+        context_length: int,
+        picture_processing: str = "processor",
+        decoded_file: int | None = None,
     ) -> None:
         self.processor = processor
         self.pictures = Pictures(processor, picture_processing)
+        self.decoded_file = decoded_file
         self.tokenizer = processor.tokenizer
         self.family = family_of(processor)
         self.max_new_tokens = max_new_tokens
@@ -62,23 +71,39 @@ class QuestionEncoder:
         picture token, or an unsupported chat template.
         """
         image = self.picture(request)
-        question = EncodedQuestion(
-            request,
-            self._ids(request, with_image=image is not None),
-            self._ids(request, with_image=False) if scale and image is not None else None,
-            0 if image is None else self.family.num_image_tokens(*image.size),
-        )
-        self._refuse_too_long(question)
-        return question, image
+        return self._question(request, scale, None if image is None else image.size), image
+
+    def encode_prompts(self, request: DecodeRequest, scale: float) -> EncodedQuestion:
+        """The question's prompts; if the picture's size is known, without opening it. Raises UserError as `encode` does."""
+        if request.image is None or request.decoded is None:
+            return self.encode(request, scale)[0]
+        with _named(request):
+            size = self.pictures.resized_size(request.decoded.width, request.decoded.height)
+        return self._question(request, scale, size)
 
     def picture(self, request: DecodeRequest) -> Image | None:
         """The picture as given to the processor; None for a question without one. UserError for an unusable picture."""
         if request.image is None:
             return None
-        try:
-            return self.pictures.resized(self.pictures.open(request.image))
-        except BadImage as error:
-            raise UserError(f"question {request.id}: {request.image}: {error}") from error
+        with _named(request):
+            return self.pictures.resized(self._opened(request))
+
+    def _opened(self, request: DecodeRequest) -> Image:
+        if self.decoded_file is not None and request.decoded is not None and request.decoded.offset is not None:
+            return read_decoded(self.decoded_file, request.decoded)
+        assert request.image is not None
+        return self.pictures.open(request.image)
+
+    def _question(self, request: DecodeRequest, scale: float, size: tuple[int, int] | None) -> EncodedQuestion:
+        """`size`: (width, height) in pixels of the picture that the processor gets."""
+        question = EncodedQuestion(
+            request,
+            self._ids(request, with_image=size is not None),
+            self._ids(request, with_image=False) if scale and size is not None else None,
+            0 if size is None else self.family.num_image_tokens(*size),
+        )
+        self._refuse_too_long(question)
+        return question
 
     def completion_text(self, token_ids: Sequence[int]) -> str:
         """The text of a completion, without special tokens."""
@@ -107,6 +132,15 @@ class QuestionEncoder:
                 f"the picture) and {self.max_new_tokens} new ones do not fit a context of {self.context_length} tokens: "
                 "lower --max_pixels or --max_new_tokens"
             )
+
+
+@contextmanager
+def _named(request: DecodeRequest) -> Iterator[None]:
+    """An unusable picture as a mistake of the user, with the question and the file."""
+    try:
+        yield
+    except BadImage as error:
+        raise UserError(f"question {request.id}: {request.image}: {error}") from error
 
 
 # ----------------------------------------------------------------------------------------------------

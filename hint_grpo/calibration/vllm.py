@@ -4,6 +4,10 @@ A question is two requests, with and without its picture, that are in the same b
 processor writes the calibrated logits into both rows (hint_grpo.calibration.rows), so that greedy sampling picks the same
 token in both. At scale 0 a question is one request, and costs what plain vLLM costs.
 
+A thread prepares the next questions while the engine decodes (hint_grpo.calibration.ahead). A question whose turn has come is
+waited for, even if the engine has other work: which questions share a step must not depend on how fast the thread is, because
+in bfloat16 the rounding depends on it.
+
 The engine is stepped here, by hand: questions enter by the rule of hint_grpo.calibration.admission, which keeps the two
 requests of a pair in step. Every step is verified nevertheless: a pair that fell out of step is discarded and decoded
 again, alone.
@@ -26,6 +30,7 @@ from vllm import LLMEngine, SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 from hint_grpo.calibration.admission import Admission, Capacity, Demand, Lockstep, demand
+from hint_grpo.calibration.ahead import Ahead
 from hint_grpo.calibration.decoder import Completion, DecodeRequest
 from hint_grpo.calibration.prompting import EncodedQuestion, GreedyRules, QuestionEncoder
 from hint_grpo.calibration.rows import Branch
@@ -42,6 +47,8 @@ class VllmDecoder:
     def __init__(self, engine: LLMEngine, encoder: QuestionEncoder, rules: GreedyRules, *, max_new_tokens: int) -> None:
         self.engine, self.encoder, self.rules, self.max_new_tokens = engine, encoder, rules, max_new_tokens
         self.capacity = capacity_of(engine)
+        # Whether vLLM's picture processor runs in the thread too. On a CPU it would compete with the engine for the cores.
+        self.renders_ahead = HAS_CUDA
         # The engine's context is chosen for the largest picture, and may be shorter than the model's.
         encoder.context_length = min(encoder.context_length, engine.vllm_config.model_config.max_model_len)
         self.num_redecoded = 0  # questions decoded again because their pair fell out of step
@@ -54,7 +61,7 @@ class VllmDecoder:
                 call.admit()
                 yield from call.step()
         finally:  # also if the caller stops iterating
-            call.abort_all()
+            call.close()
             self.num_redecoded += call.num_redecoded
 
     def close(self) -> None:
@@ -74,11 +81,15 @@ _serial = itertools.count()
 
 @dataclass(slots=True, eq=False)
 class _WaitingQuestion:
-    """An encoded question that is not in the engine yet. `retry`: it fell out of step before, and is decoded alone."""
+    """An encoded question that is not in the engine yet. `retry`: it fell out of step before, and is decoded alone.
+
+    `prompts`: of its one or two requests, if the thread has run vLLM's picture processor on them.
+    """
 
     question: EncodedQuestion
     image: Image | None
     demand: Demand
+    prompts: list[Any] | None = None
     retry: bool = False
 
 
@@ -97,7 +108,8 @@ class DecodeCall:
     def __init__(self, decoder: VllmDecoder, requests: Sequence[DecodeRequest], scale: float) -> None:
         self.decoder, self.engine, self.scale = decoder, decoder.engine, scale
         self.num_redecoded = 0
-        self.waiting = deque(requests)  # not encoded yet: pictures are opened shortly before they are needed
+        self.num_waiting = len(requests)  # not taken from `ahead` yet
+        self.ahead = Ahead(requests, self._prepare)
         self.retries: deque[_WaitingQuestion] = deque()
         self.next: _WaitingQuestion | None = None  # encoded, waits until it fits
         self.running: dict[str, _RunningQuestion] = {}  # by request id
@@ -105,7 +117,7 @@ class DecodeCall:
 
     @property
     def has_work(self) -> bool:
-        return bool(self.waiting or self.retries or self.next or self.running)
+        return bool(self.num_waiting or self.retries or self.next or self.running)
 
     def admit(self) -> None:
         """Hands questions to the engine until the next one does not fit as a whole."""
@@ -135,22 +147,34 @@ class DecodeCall:
                 self._release(running)
                 yield self._completion(running)
 
-    def abort_all(self) -> None:
-        """Removes the questions of this call from the engine."""
+    def close(self) -> None:
+        """Ends the thread, and removes the questions of this call from the engine if there are any."""
+        num_left = self.ahead.close()
         if self.running:
             self.engine.abort_request(list(self.running))
             self.running.clear()
+        if self.decoder.renders_ahead and (num_left or self.num_waiting or self.next):
+            # vLLM's record of the pictures that the engine has is wrong now: some were processed and never handed over.
+            self.engine.reset_mm_cache()
+
+    def _prepare(self, request: DecodeRequest) -> _WaitingQuestion:
+        """Encodes a question and opens its picture; called in the thread."""
+        question, image = self.decoder.encoder.encode(request, self.scale)
+        needed = demand(question.prompt_lengths, self.decoder.max_new_tokens, self.decoder.capacity.block_size)
+        waiting = _WaitingQuestion(question, image, needed)
+        if self.decoder.renders_ahead:
+            # In the order in which the questions enter the engine: vLLM's cache of processed pictures relies on it.
+            waiting.prompts = self.engine.renderer.render_cmpl(_prompts(question, image))
+        return waiting
 
     def _prepare_next(self) -> bool:
         """Sets `next` if it is empty; False if no question may enter now.
 
         A question that fell out of step enters when the engine is empty, and nothing enters beside it.
         """
-        if self.next is None and self.waiting:
-            question, image = self.decoder.encoder.encode(self.waiting.popleft(), self.scale)
-            block_size = self.decoder.capacity.block_size
-            needed = demand(question.prompt_lengths, self.decoder.max_new_tokens, block_size)
-            self.next = _WaitingQuestion(question, image, needed)
+        if self.next is None and self.num_waiting:
+            self.next = next(self.ahead)
+            self.num_waiting -= 1
         elif self.next is None and self.retries and not self.running:
             self.next = self.retries.popleft()
         return self.next is not None
@@ -158,12 +182,11 @@ class DecodeCall:
     def _submit(self, waiting: _WaitingQuestion) -> None:
         """Adds the question's requests to the engine: the prompt with the picture first, then the text-only one."""
         question, key = waiting.question, new_request_id("question")
-        prompts = [_prompt(question.prompt_ids, question, waiting.image)]
+        prompts, waiting.prompts = waiting.prompts or _prompts(question, waiting.image), None
         if question.text_ids is None:
             branches = [Branch(key, "alone")]
         else:
             branches = [Branch(key, "image", self.scale), Branch(key, "text", self.scale)]
-            prompts.append(_prompt(question.text_ids, question, None))
         request_ids = [new_request_id(branch.role) for branch in branches]
         running = _RunningQuestion(waiting, request_ids, Lockstep(len(branches)))
         for request_id, prompt, branch in zip(request_ids, prompts, branches, strict=True):
@@ -217,14 +240,15 @@ def new_request_id(role: str) -> str:
     return f"{next(_serial)}-{role}"
 
 
-def _prompt(token_ids: list[int], question: EncodedQuestion, image: Image | None) -> Any:
-    if image is None:
-        return {"prompt_token_ids": token_ids}
-    return {
-        "prompt_token_ids": token_ids,
-        "multi_modal_data": {"image": image},
-        "multi_modal_uuids": {"image": [picture_uuid(question.request)]},
-    }
+def _prompts(question: EncodedQuestion, image: Image | None) -> list[Any]:
+    """The prompt with the picture, then the text-only one if there is one."""
+    prompts: list[dict[str, Any]] = [{"prompt_token_ids": question.prompt_ids}]
+    if image is not None:
+        prompts[0]["multi_modal_data"] = {"image": image}
+        prompts[0]["multi_modal_uuids"] = {"image": [picture_uuid(question.request)]}
+    if question.text_ids is not None:
+        prompts.append({"prompt_token_ids": question.text_ids})
+    return prompts
 
 
 def picture_uuid(request: DecodeRequest) -> str:

@@ -43,7 +43,7 @@ def build_engine(settings: EngineSettings, encoder: QuestionEncoder, rules: Gree
     _use_v1_if_v2_has_no_logits_processors()
     inspect_models_in_this_process()
     try:
-        vllm_config = _engine_args(settings, encoder, rules).create_engine_config()
+        vllm_config = EngineArgs(**engine_values(settings, encoder, rules)).create_engine_config()
         vllm_config.model_config.logits_processors = [_logits_processor(vllm_config)]
         vllm_config.scheduler_config.encoder_cache_size = max(
             vllm_config.scheduler_config.encoder_cache_size, _picture_cache_tokens(config, settings.dtype)
@@ -67,7 +67,8 @@ def capacity_of(engine: LLMEngine) -> Capacity:
     )
 
 
-def _engine_args(settings: EngineSettings, encoder: QuestionEncoder, rules: GreedyRules) -> EngineArgs:
+def engine_values(settings: EngineSettings, encoder: QuestionEncoder, rules: GreedyRules) -> dict[str, Any]:
+    """The fields of EngineArgs, by name."""
     limits = encoder.family.pixel_limits
     longest = encoder.family.max_image_tokens + MAX_QUESTION_TOKENS + settings.max_new_tokens
     max_model_len = min(encoder.context_length, longest)
@@ -93,7 +94,7 @@ def _engine_args(settings: EngineSettings, encoder: QuestionEncoder, rules: Gree
     }
     if HAS_CUDA:
         values["gpu_memory_utilization"] = settings.gpu_memory_utilization
-    return EngineArgs(**(values | settings.overrides))
+    return values | settings.overrides
 
 
 def _logits_processor(vllm_config: Any) -> type:

@@ -1,7 +1,8 @@
 """Opens images: the only place that does, for training, evaluation and the check before them.
 
-`open_image` returns an RGB picture that the Qwen image processors accept, or raises BadImage with the reason. It differs
-from a plain `Image.open(path).convert("RGB")` in five points, each of which would silently spoil training:
+`open_image` returns an RGB picture that the Qwen image processors accept, or raises BadImage with the reason (`read_image`
+also returns the digest of the file, from the same bytes). It differs from a plain `Image.open(path).convert("RGB")` in five
+points, each of which would silently spoil training:
 
 - 16-bit greyscale keeps its brightness (plain Pillow turns every value above 255 white)
 - transparency becomes white (plain Pillow shows the hidden colour, usually black)
@@ -10,11 +11,16 @@ from a plain `Image.open(path).convert("RGB")` in five points, each of which wou
 - size limits are checked before anything is decoded
 """
 
+import hashlib
+import io
 import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -27,6 +33,9 @@ MAX_ASPECT_RATIO = 200
 """Longer side by shorter side; the Qwen processors raise above it."""
 MAX_PIXELS = 89_478_485
 """Pillow's threshold for a decompression bomb: 256 MiB of RGB."""
+
+READ_WHOLE = 256 << 20
+"""Bytes. A larger file is read twice by `read_image`, in pieces, so that it never lies in memory."""
 
 # Pillow's names of the raster formats that are read; formats that the installed build lacks are skipped.
 FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "ICO", "JPEG2000", "AVIF", "PCX")
@@ -65,17 +74,37 @@ warnings.filterwarnings("ignore", message="Corrupt EXIF data", module="PIL")
 
 def open_image(path: str | os.PathLike[str], *, min_side: int = MIN_SIDE) -> Image.Image:
     """The first frame as upright 8-bit RGB, enlarged to sides of at least `min_side` pixels; raises BadImage."""
+    with _reasons(), open(path, "rb") as file:
+        return _decoded(file, min_side)
+
+
+def read_image(path: str | os.PathLike[str], *, min_side: int = MIN_SIDE) -> tuple[Image.Image, str]:
+    """The picture of `open_image`, and the SHA-256 of the file in hexadecimal, both from one read; raises BadImage."""
+    with _reasons(), open(path, "rb") as file:
+        whole = os.fstat(file.fileno()).st_size <= READ_WHOLE
+        content = io.BytesIO(file.read()) if whole else file
+        image = _decoded(content, min_side)
+        content.seek(0)
+        return image, hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turns what Pillow and the file system raise into BadImage with a reason for the user."""
     try:
-        with open(path, "rb") as file:
-            _refuse_other_files(file.read(256))
-            file.seek(0)
-            with Image.open(file, formats=_readable_formats()) as image:
-                refuse_size(*image.size)
-                return enlarge(upright(to_rgb(image), image), min_side)
+        yield
     except FileNotFoundError as error:
         raise BadImage("the file is missing") from error
     except DECODER_ERRORS as error:
         raise BadImage(_reason(error)) from error
+
+
+def _decoded(file: BinaryIO, min_side: int) -> Image.Image:
+    _refuse_other_files(file.read(256))
+    file.seek(0)
+    with Image.open(file, formats=_readable_formats()) as image:
+        refuse_size(*image.size)
+        return enlarge(upright(to_rgb(image), image), min_side)
 
 
 def endings_of(content: bytes) -> tuple[str, ...]:

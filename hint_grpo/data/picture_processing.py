@@ -21,6 +21,11 @@ from hint_grpo.machine.errors import UserError
 MERGE = 2  # patches per image token along each side; fixed in qwen-vl-utils
 
 
+def min_side(processing: str) -> int:
+    """Pixels: the smallest side of an opened picture (`open_image`)."""
+    return MIN_SIDE if processing == "processor" else 1
+
+
 class Pictures:
     """Opens and resizes pictures for one processor; raises UserError if qwen_vl_utils does not support it. Thread-safe."""
 
@@ -39,7 +44,7 @@ class Pictures:
 
     def open(self, path: str) -> Image.Image:
         """The picture as RGB; only tiny pictures are resized yet. Raises BadImage."""
-        return open_image(path, min_side=MIN_SIDE if self.processing == "processor" else 1)
+        return open_image(path, min_side=min_side(self.processing))
 
     def resized_size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) in pixels of the picture that the processor gets; raises BadImage if it would refuse it."""

@@ -111,10 +111,15 @@ def preflight_questions(
     with_image: bool = True,
     picture_processing: str = "processor",
     workers: int | None = None,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> PreflightReport:
-    """Checks evaluation questions; `limits.max_completion_length` is the run's --max_new_tokens."""
+    """Checks evaluation questions; `limits.max_completion_length` is the run's --max_new_tokens.
+
+    `sizes`: (width, height) in pixels of pictures that were opened before, by path; they are not opened again.
+    """
     items = (_evaluation_item(question, with_image) for question in questions)
-    return _check(items, PreflightReport("questions", limits, has_hints=False), processor, picture_processing, workers)
+    report = PreflightReport("questions", limits, has_hints=False)
+    return _check(items, report, processor, picture_processing, workers, sizes=sizes)
 
 
 def share(num_samples: int, rank: int, num_ranks: int) -> range:
@@ -135,11 +140,12 @@ def _check(
     picture_processing: str,
     workers: int | None,
     show_progress: bool = True,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> PreflightReport:
     """Checks the items in batches: threads open the images while this thread tokenises the texts."""
     start = time.perf_counter()
     family, pictures = family_of(processor), Pictures(processor, picture_processing)
-    image_tokens = lru_cache(CACHE_SIZE)(partial(_image_tokens, family=family, pictures=pictures))
+    image_tokens = lru_cache(CACHE_SIZE)(partial(_image_tokens, family=family, pictures=pictures, sizes=sizes or {}))
     ground_truth_problem = lru_cache(CACHE_SIZE)(_ground_truth_problem)
     # No more threads than cores: each may hold a large picture.
     workers = workers or len(available_cores())
@@ -162,12 +168,14 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _image_tokens(path: str | None, family: Family, pictures: Pictures) -> tuple[int, str | None]:
-    """(image tokens, problem): opens the image and decodes it completely."""
+def _image_tokens(
+    path: str | None, family: Family, pictures: Pictures, sizes: Mapping[str, tuple[int, int]]
+) -> tuple[int, str | None]:
+    """(image tokens, problem): opens the image and decodes it completely, unless its size is known."""
     if path is None:
         return 0, None
     try:
-        return family.num_image_tokens(*pictures.resized_size(*pictures.open(path).size)), None
+        return family.num_image_tokens(*pictures.resized_size(*(sizes.get(path) or pictures.open(path).size))), None
     except BadImage as error:
         return 0, str(error)
 

@@ -1,10 +1,13 @@
 """A pool of decoding processes (hint_grpo.evaluation.worker), one per GPU; a process that is free gets the next questions.
 
+The processes may start before it is known what they will decode: until then they import the libraries, and load no model.
+
 A process may die at any moment (out of memory, a kill). It is restarted, and its unanswered questions go back to the front of
 the queue. The run ends with an error only if several processes in a row die without an answer in between.
 """
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import selectors
@@ -21,7 +24,7 @@ from hint_grpo.calibration.decoder import DecodeRequest
 from hint_grpo.evaluation.results import Answer
 from hint_grpo.evaluation.settings import check_processes
 from hint_grpo.machine.errors import UserError
-from hint_grpo.machine.hardware import available_cores, gpu_names
+from hint_grpo.machine.hardware import available_cores, count_gpus, gpu_names
 from hint_grpo.machine.processes import child_environment
 
 MAX_DEATHS_IN_A_ROW = 3
@@ -88,11 +91,12 @@ class DecodingFailed(RuntimeError):
 class _Process:
     """A running worker: its process, its pipes (JSON lines), and the (id, scale) pairs that it has not answered yet."""
 
-    def __init__(self, slot: WorkerSlot, loading: Mapping[str, Any], log_path: Path) -> None:
-        self.slot, self.log_path = slot, log_path
+    def __init__(self, number: int, slot: WorkerSlot, backend: str, decoded_file: int, log_path: Path) -> None:
+        self.number, self.log_path = number, log_path
         self.tasks: dict[str, DecodeRequest] = {}
         self.unanswered: set[tuple[str, float]] = set()
         self._buffer = b""
+        self.has_new_log = not log_path.exists()
         with log_path.open("ab") as log:
             self._popen = subprocess.Popen(
                 [sys.executable, "-P", "-m", "hint_grpo.evaluation.worker"],
@@ -100,12 +104,17 @@ class _Process:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=_environment(slot),
+                pass_fds=(decoded_file,),
             )
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._stdin, self.stdout = self._popen.stdin, self._popen.stdout
         os.set_blocking(self.stdout.fileno(), False)
-        self._send({**loading, "cores": slot.cores})
+        self._send({"cores": slot.cores, "backend": backend})
+
+    def load(self, loading: Mapping[str, Any]) -> None:
+        """Makes the process load the model."""
+        self._send(loading)
 
     def assign(self, tasks: Sequence[Task]) -> None:
         """Sends the tasks as one job per scale. Call only after the process reported ready, so that the write cannot block."""
@@ -157,19 +166,20 @@ class _Process:
 class Pool:
     """Runs tasks on one process per slot. Use as a context manager: leaving it kills every process.
 
-    `loading` are the arguments of `load_decoder`, sent to every process. Each process logs to `log_folder`/worker-N.log.
+    `decoded_file`: the open file of decoded pictures, which every process inherits under the same number. Each process logs to
+    `log_folder`/worker-N.log.
     """
 
-    def __init__(
-        self, slots: Sequence[WorkerSlot], loading: Mapping[str, Any], log_folder: Path, chunks: ChunkSizes
-    ) -> None:
-        self._loading, self._log_folder, self._chunks = loading, log_folder, chunks
+    def __init__(self, backend: str, decoded_file: int, log_folder: Path) -> None:
+        self._backend, self._decoded_file, self._log_folder = backend, decoded_file, log_folder
+        self._loading: Mapping[str, Any] | None = None  # not known yet
+        self._chunks = ChunkSizes(1)
         self._selector = selectors.DefaultSelector()
         self._processes: list[_Process] = []
         self._idle: list[_Process] = []
         self._pending: deque[Task] = deque()
         self._deaths_in_a_row = 0
-        self._slots = slots
+        self._slots: list[WorkerSlot] = []
 
     def __enter__(self) -> "Pool":
         return self
@@ -179,31 +189,47 @@ class Pool:
             self._remove(process)
         self._selector.close()
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[DecodedAnswer]:
-        """Yields every answer as it arrives, each (question, scale) once.
+    def start(self, slots: Sequence[WorkerSlot]) -> None:
+        """Starts a process per slot, which imports the libraries and waits; those that run already in a slot given are kept."""
+        kept = 0
+        while kept < min(len(self._slots), len(slots)) and self._slots[kept] == slots[kept]:
+            kept += 1
+        for process in [process for process in self._processes if process.number >= kept]:
+            self._remove(process)
+        self._slots = list(slots)
+        for number in range(kept, len(slots)):
+            self._start(number)
 
-        Raises UserError for an error that a worker reports as the user's, or if workers keep dying; DecodingFailed for any
-        other exception in a worker.
+    def run(self, tasks: Sequence[Task], loading: Mapping[str, Any], chunks: ChunkSizes) -> Iterator[DecodedAnswer]:
+        """Loads the model in every process and yields every answer as it arrives, each (question, scale) once.
+
+        `loading` are the arguments of `load_decoder`. Raises UserError for an error that a worker reports as the user's, or if
+        workers keep dying; DecodingFailed for any other exception in a worker.
         """
-        self._pending = deque(tasks)
-        for slot in self._slots[: len(tasks)]:
-            self._start(slot)
+        self._pending, self._loading, self._chunks = deque(tasks), loading, chunks
+        for process in self._processes:
+            process.load(loading)
         while self._pending or any(process.unanswered for process in self._processes):
             self._assign_chunks()
             for process in self._readable_processes():
                 yield from self._handle_messages(process)
 
-    def _start(self, slot: WorkerSlot) -> None:
-        number = self._slots.index(slot)
-        process = _Process(slot, self._loading, self._log_folder / f"worker-{number}.log")
+    def _start(self, number: int) -> None:
+        log_path = self._log_folder / f"worker-{number}.log"
+        process = _Process(number, self._slots[number], self._backend, self._decoded_file, log_path)
         self._processes.append(process)
         self._selector.register(process.stdout, selectors.EVENT_READ, process)
+        if self._loading is not None:
+            process.load(self._loading)
 
     def _remove(self, process: _Process) -> int:
         self._selector.unregister(process.stdout)
         self._processes.remove(process)
         self._idle = [idle for idle in self._idle if idle is not process]
-        return process.stop()
+        status = process.stop()
+        if self._loading is None and process.has_new_log:
+            process.log_path.unlink()  # the process was not needed
+        return status
 
     def _assign_chunks(self) -> None:
         while self._idle and self._pending:
@@ -244,7 +270,7 @@ class Pool:
             )
         if self._pending:
             print(f"a decoding process ended with {_status_name(status)}: starting it again", file=sys.stderr)
-            self._start(process.slot)
+            self._start(process.number)
 
 
 def _decoded_answer(message: Mapping[str, Any]) -> DecodedAnswer:
@@ -286,9 +312,19 @@ def choose_slots(gpu_ids: Sequence[int] | None, num_processes: int | None = None
 @cache
 def visible_gpus() -> tuple[str, ...]:
     """The visible GPUs as entries of CUDA_VISIBLE_DEVICES; --gpu_ids counts within them, as torch does."""
+    if importlib.metadata.version("torch").endswith("+cpu"):
+        return ()  # without the seconds of importing torch
     import torch  # here, because --help and a run with nothing to decode do not need it
 
     return gpu_names(torch.cuda.device_count())
+
+
+def expected_slots(gpu_ids: Sequence[int] | None, num_processes: int | None = None) -> list[WorkerSlot]:
+    """What `choose_slots` will return in all likelihood, by the driver and without torch, which takes seconds to import."""
+    gpus = gpu_names(count_gpus())
+    if not gpus:
+        return cpu_slots(num_processes or 1)
+    return [WorkerSlot(gpu=gpus[gpu]) for gpu in (gpu_ids or range(len(gpus))) if gpu < len(gpus)]
 
 
 def cpu_slots(count: int) -> list[WorkerSlot]:

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hint_grpo.data.images import open_image
+from hint_grpo.data.decoded import DecodedPicture, DecodedPictures
+from hint_grpo.data.images import read_image
 from hint_grpo.data.jsonl import Occurrences
 from hint_grpo.data.paths import BadImage, ImageRoot
+from hint_grpo.data.picture_processing import min_side
 from hint_grpo.data.preflight_report import PreflightReport
 from hint_grpo.data.questions import Question, read_questions
 from hint_grpo.evaluation.datasets.registry import adapter_of
@@ -30,19 +32,32 @@ GEOQA_SOURCE = "https://github.com/Deep-Agent/R1-V, file src/eval/prompts/geoqa_
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedPicture:
+    """A picture that can be used: the SHA-256 of its file, and its size and place once decoded."""
+
+    digest: str
+    decoded: DecodedPicture
+
+
+@dataclass(frozen=True, slots=True)
 class UsableQuestions:
-    """The questions to ask, in file order, and how many are left out (by --skip_bad, or by the data set's adapter)."""
+    """The questions to ask, in file order, and how many are left out (by --skip_bad, or by the data set's adapter).
+
+    `pictures`: what the check found out about each picture, by `Question.image`.
+    """
 
     questions: list[Question]
     num_skipped: int
+    pictures: Mapping[str, CheckedPicture] = field(default_factory=dict)
 
 
-def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
+def usable_questions(settings: EvaluationSettings, decoded: DecodedPictures | None = None) -> UsableQuestions:
     """The questions of a run. Without --skip_bad rows and pictures are checked; with it, everything that --check_data checks.
 
-    Raises UserError for a question that cannot be used (without --skip_bad), or if no question is left.
+    The decoded pictures are written to `decoded`. Raises UserError for a question that cannot be used (without --skip_bad), or if
+    no question is left.
     """
-    found = find_questions(settings)
+    found = find_questions(settings, decoded)
     questions, places, num_bad = found.questions, found.places, found.num_bad
     if num_bad and not settings.skip_bad:
         raise UserError(
@@ -50,7 +65,7 @@ def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
             "--check_data lists them, --skip_bad leaves them out"
         )
     if settings.skip_bad and questions:
-        report = preflight_report(settings, questions)
+        report = preflight_report(settings, found)
         skip = set(report.skip)
         questions = [question for position, question in enumerate(questions) if position not in skip]
         places = [*places, *(place for problem in report.unusable.values() for place in problem.first)]
@@ -61,7 +76,7 @@ def usable_questions(settings: EvaluationSettings) -> UsableQuestions:
         print(f"{settings.questions_name}: {count:,} left out: {reason}", file=sys.stderr)
     if not questions:
         raise UserError(f"{settings.questions_name} holds no question that can be asked")
-    return UsableQuestions(questions, num_bad + sum(found.left_out.values()))
+    return UsableQuestions(questions, num_bad + sum(found.left_out.values()), found.pictures)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -79,23 +94,27 @@ class FoundQuestions:
     num_bad: int
     places: list[str]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    pictures: Mapping[str, CheckedPicture] = field(default_factory=dict)
 
     def bad_lines(self) -> list[str]:
         """What cannot be used, one place per line, and how many more there are."""
         return Occurrences(self.num_bad, self.places).lines()
 
 
-def find_questions(settings: EvaluationSettings) -> FoundQuestions:
-    """Reads the questions and opens their pictures (not in a blind run); see FoundQuestions."""
+def find_questions(settings: EvaluationSettings, decoded: DecodedPictures | None = None) -> FoundQuestions:
+    """Reads the questions and opens their pictures (not in a blind run), which `decoded` gets; see FoundQuestions."""
     questions, bad, left_out, root = _from_dataset(settings) if settings.benchmark else _from_file(settings)
+    pictures: dict[str, CheckedPicture] = {}
     if not settings.no_image:
-        questions, damaged = with_sound_images(questions, root)
+        pictures, problems = read_pictures(questions, root, min_side(settings.picture_processing), decoded)
+        questions, damaged = _with_sound_images(questions, problems)
         bad.append(damaged)
     return FoundQuestions(
         questions,
         sum(problem.count for problem in bad),
         [place for problem in bad for place in problem.first],
         left_out,
+        pictures,
     )
 
 
@@ -133,17 +152,46 @@ def _from_dataset(settings: EvaluationSettings) -> _Read:
     return found.questions, [found.bad_rows], found.left_out, settings.pictures
 
 
-def with_sound_images(questions: Sequence[Question], data_path: Path) -> tuple[list[Question], Occurrences]:
-    """Opens every picture as the decoder will, in threads; (questions with a usable picture, places of the others)."""
+def read_pictures(
+    questions: Sequence[Question], data_path: Path, smallest_side: int, decoded: DecodedPictures | None = None
+) -> tuple[dict[str, CheckedPicture], dict[str, str]]:
+    """Reads and decodes every picture file once, in threads: (pictures that can be used, the problems of the others), by path.
+
+    `smallest_side` (pixels): see `open_image`. Each thread holds one decoded picture at a time; `decoded` gets them, if given.
+    """
     root = ImageRoot(data_path)
+    paths = list(dict.fromkeys(question.image for question in questions))
     with ThreadPoolExecutor() as pool:
-        problems = list(pool.map(lambda question: _image_problem(question, root), questions))
+        found = list(pool.map(lambda path: _checked(path, root, smallest_side, decoded), paths))
+    pairs = list(zip(paths, found, strict=True))
+    return (
+        {path: picture for path, picture in pairs if isinstance(picture, CheckedPicture)},
+        {path: problem for path, problem in pairs if isinstance(problem, str)},
+    )
+
+
+def _checked(path: str, root: ImageRoot, smallest_side: int, decoded: DecodedPictures | None) -> CheckedPicture | str:
+    """The picture, or why it cannot be used."""
+    problem = root.problem(path)
+    if problem is not None:
+        return problem
+    try:
+        image, digest = read_image(path, min_side=smallest_side)
+    except BadImage as error:
+        return str(error)
+    return CheckedPicture(digest, decoded.add(image) if decoded else DecodedPicture(*image.size))
+
+
+def _with_sound_images(
+    questions: Sequence[Question], problems: Mapping[str, str]
+) -> tuple[list[Question], Occurrences]:
+    """(questions whose picture can be used, places of the others)."""
     sound, damaged = [], Occurrences()
-    for question, problem in zip(questions, problems, strict=True):
-        if problem is None:
-            sound.append(question)
+    for question in questions:
+        if question.image in problems:
+            damaged.add(f"{question.source}: {question.image_path}: {problems[question.image]}")
         else:
-            damaged.add(f"{question.source}: {question.image_path}: {problem}")
+            sound.append(question)
     return sound, damaged
 
 
@@ -155,18 +203,6 @@ def missing_prompts(prompt_path: Path) -> str:
         f"--prompt_path {prompt_path} does not exist: the GeoQA questions are R1-V's and do not come with this project; "
         f"copy them from {GEOQA_SOURCE}, to {prompt_path} (eval/prompts/README.md has the command)"
     )
-
-
-def _image_problem(question: Question, root: ImageRoot) -> str | None:
-    """Why the question's picture cannot be used; None if it can."""
-    problem = root.problem(question.image)
-    if problem is not None:
-        return problem
-    try:
-        open_image(question.image)
-    except BadImage as error:
-        return str(error)
-    return None
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -182,12 +218,12 @@ def check_data(settings: EvaluationSettings) -> int:
     print(f"  rows and pictures that cannot be used: {found.num_bad:,}")
     for line in found.bad_lines():
         print(line)
-    report = preflight_report(settings, found.questions)
+    report = preflight_report(settings, found)
     print("\n".join(report.lines()))
     return 0 if settings.skip_bad or (report.ok and not found.num_bad) else 1
 
 
-def preflight_report(settings: EvaluationSettings, questions: Sequence[Question]) -> PreflightReport:
+def preflight_report(settings: EvaluationSettings, found: FoundQuestions) -> PreflightReport:
     """Prompt lengths by the model's own processor, and ground truths that no answer could match.
 
     Raises UserError if the model's folder is incomplete.
@@ -205,9 +241,10 @@ def preflight_report(settings: EvaluationSettings, questions: Sequence[Question]
     limits = LengthLimits(None, settings.max_new_tokens, config.get_text_config().max_position_embeddings)
     processor = load_decoding_processor(path, settings.max_pixels, trust_remote_code=False)
     return preflight_questions(
-        questions,
+        found.questions,
         processor=processor,
         limits=limits,
         with_image=not settings.no_image,
         picture_processing=settings.picture_processing,
+        sizes={image: (picture.decoded.width, picture.decoded.height) for image, picture in found.pictures.items()},
     )

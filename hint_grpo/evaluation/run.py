@@ -13,16 +13,16 @@ on the shape of the batch, on every backend, and single answers may differ.
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from hint_grpo.calibration.decoder import DecodeRequest, choose_backend, choose_dtype_name
+from hint_grpo.data.decoded import DecodedPictures
 from hint_grpo.data.questions import Question
 from hint_grpo.evaluation.judging import judge_answer, write_completions
-from hint_grpo.evaluation.pool import ChunkSizes, DecodedAnswer, Pool, Task, choose_slots, visible_gpus
-from hint_grpo.evaluation.questions import usable_questions
+from hint_grpo.evaluation.pool import ChunkSizes, DecodedAnswer, Pool, Task, choose_slots, expected_slots, visible_gpus
+from hint_grpo.evaluation.questions import UsableQuestions, usable_questions
 from hint_grpo.evaluation.report import draw_scales
 from hint_grpo.evaluation.results import (
     Result,
@@ -38,7 +38,6 @@ from hint_grpo.evaluation.store import (
     Conditions,
     ResultStore,
     conditions_for,
-    file_digest,
     model_digest,
 )
 from hint_grpo.hub import check_model_files
@@ -196,26 +195,42 @@ def run_evaluation(settings: EvaluationSettings, *, show_progress: bool = True) 
     Raises UserError for a mistake in model, questions or settings, and if the decoding processes keep dying.
     """
     check_model_files(settings.model_path, f"--model_path {settings.model_path}")
-    usable = usable_questions(settings)
-    print(preset_line(settings.preset, asdict(settings)), file=sys.stderr)
+    backend = choose_backend(settings.backend, settings.model_path)
     output = settings.output
-    with only_run_in(output):
-        runs = _begin(settings, usable.questions)
-        num_processes = _decode(settings, runs, usable.questions, show_progress)
+    with (
+        only_run_in(output),
+        DecodedPictures() as decoded,
+        Pool(backend, decoded.fileno(), output) as pool,
+    ):
+        if not _is_finished(settings):
+            # They import torch and vLLM while the questions are checked here; only then do they load the model.
+            pool.start(expected_slots(settings.gpu_ids, settings.num_processes)[: settings.limit])
+        usable = usable_questions(settings, decoded)
+        print(preset_line(settings.preset, asdict(settings)), file=sys.stderr)
+        runs = _begin(settings, backend, usable)
+        num_processes = _decode(settings, runs, usable, pool, decoded, show_progress)
         summaries = [run.finish(num_processes, usable.num_skipped) for run in runs]
         write_overview(output, summaries)
         draw_scales(summaries, output)
     return summaries
 
 
-def _begin(settings: EvaluationSettings, questions: Sequence[Question]) -> list[ScaleRun]:
+def _is_finished(settings: EvaluationSettings) -> bool:
+    """Whether an earlier run finished every scale, so that nothing may be left to decode."""
+    return all(read_summary(settings.scale_folder(scale)) for scale in settings.distinct_scales)
+
+
+def _begin(settings: EvaluationSettings, backend: str, usable: UsableQuestions) -> list[ScaleRun]:
     """One ScaleRun per scale, with the answers that are on disk; prints what was found."""
-    decoding = _decoding(settings)
-    images = {} if settings.no_image else _image_digests(questions)
+    decoding = _decoding(settings, backend)
+    # By question id; {} in a blind run.
+    images = {question.id: usable.pictures[question.image].digest for question in usable.questions if usable.pictures}
     runs = []
     for scale in settings.distinct_scales:
-        conditions = conditions_for(questions, images, {**decoding, "scale": scale}, with_image=not settings.no_image)
-        run = ScaleRun(scale, settings, questions, conditions)
+        conditions = conditions_for(
+            usable.questions, images, {**decoding, "scale": scale}, with_image=not settings.no_image
+        )
+        run = ScaleRun(scale, settings, usable.questions, conditions)
         found = run.describe()
         if found:
             print(found, file=sys.stderr)
@@ -223,14 +238,14 @@ def _begin(settings: EvaluationSettings, questions: Sequence[Question]) -> list[
     return runs
 
 
-def _decoding(settings: EvaluationSettings) -> dict[str, Any]:
+def _decoding(settings: EvaluationSettings, backend: str) -> dict[str, Any]:
     """The part of the cache key that all questions and scales share.
 
-    "auto" is resolved here, so that the key holds the actual backend and dtype; the workers get both by name.
+    "auto" is resolved for it, so that the key holds the actual backend and dtype; the workers get both by name.
     """
     return {
         "weights": model_digest(settings.model_path, settings.output / DIGESTS_FILE),
-        "backend": choose_backend(settings.backend, settings.model_path),
+        "backend": backend,
         "dtype": choose_dtype_name(settings.dtype, has_gpu=bool(visible_gpus())),
         "max_new_tokens": settings.max_new_tokens,
         "max_pixels": settings.max_pixels,
@@ -238,14 +253,16 @@ def _decoding(settings: EvaluationSettings) -> dict[str, Any]:
     }
 
 
-def _image_digests(questions: Sequence[Question]) -> dict[str, str]:
-    """The digest of each question's picture, by question id."""
-    return {question.id: file_digest(Path(question.image)) for question in questions}
-
-
-def _decode(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: Sequence[Question], shown: bool) -> int:
+def _decode(
+    settings: EvaluationSettings,
+    runs: Sequence[ScaleRun],
+    usable: UsableQuestions,
+    pool: Pool,
+    decoded: DecodedPictures,
+    shown: bool,
+) -> int:
     """Decodes the missing answers, each written to disk before the next one is read. Returns the number of processes."""
-    tasks = _tasks(settings, runs, questions)
+    tasks = _tasks(settings, runs, usable)
     if not tasks:
         return 0
     slots = choose_slots(settings.gpu_ids, settings.num_processes)[: len(tasks)]
@@ -254,23 +271,23 @@ def _decode(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: S
     print(f"loading {settings.model_path} in {len(slots)} process(es), log: {logs}", file=sys.stderr)
     by_scale = {run.scale: run for run in runs}
     earlier = [(run.scale, result) for run in runs for result in run.results.values()]
-    with (
-        Pool(slots, _loading(settings, runs[0]), settings.output, _chunks(settings)) as pool,
-        Progress(len(questions) * len(runs), earlier, shown=shown) as progress,
-    ):
-        for answered in pool.run(tasks):
+    pool.start(slots)
+    with Progress(len(usable.questions) * len(runs), earlier, shown=shown) as progress:
+        for answered in pool.run(tasks, _loading(settings, runs[0], decoded), _chunks(settings)):
             progress.add(answered.scale, by_scale[answered.scale].add(answered))
     return len(slots)
 
 
-def _tasks(settings: EvaluationSettings, runs: Sequence[ScaleRun], questions: Sequence[Question]) -> list[Task]:
+def _tasks(settings: EvaluationSettings, runs: Sequence[ScaleRun], usable: UsableQuestions) -> list[Task]:
     """What is still to decode, in question order; a task holds all missing scales of its question."""
     tasks = []
-    for question in questions:
+    for question in usable.questions:
         scales = tuple(run.scale for run in runs if run.is_missing(question.id))
-        if scales:
-            image = None if settings.no_image else question.image
-            tasks.append(Task(DecodeRequest(question.id, question.question, image), scales))
+        if scales and settings.no_image:
+            tasks.append(Task(DecodeRequest(question.id, question.question, None), scales))
+        elif scales:
+            place = usable.pictures[question.image].decoded
+            tasks.append(Task(DecodeRequest(question.id, question.question, question.image, place), scales))
     return tasks
 
 
@@ -279,7 +296,7 @@ def _chunks(settings: EvaluationSettings) -> ChunkSizes:
     return ChunkSizes(settings.batch_size or MIN_CHUNK, MAX_CHUNK if len(settings.distinct_scales) > 1 else None)
 
 
-def _loading(settings: EvaluationSettings, run: ScaleRun) -> dict[str, Any]:
+def _loading(settings: EvaluationSettings, run: ScaleRun, decoded: DecodedPictures) -> dict[str, Any]:
     """The arguments of `load_decoder` in the workers; backend and dtype are those of the cache key."""
     return {
         "model_path": str(settings.model_path),
@@ -290,4 +307,5 @@ def _loading(settings: EvaluationSettings, run: ScaleRun) -> dict[str, Any]:
         "max_pixels": settings.max_pixels,
         "picture_processing": settings.picture_processing,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "decoded_file": decoded.fileno(),
     }

@@ -2,6 +2,7 @@
 
 It exchanges JSON lines over stdin and stdout (no pickle crosses a process boundary):
 
+    pool -> worker   {"cores": [0, 2] or null, "backend": "vllm"}                      once: what to import already
     pool -> worker   {"model_path": ..., "backend": ..., ...}                          once: the model to load
     worker -> pool   {"ready": true}
     pool -> worker   {"jobs": [{"scale": 0.8, "requests": [{"id", "question", "image"}, ...]}, ...]}
@@ -22,6 +23,8 @@ import time
 import traceback
 from typing import Any, TextIO
 
+from hint_grpo.calibration.decoder import DecodeRequest
+from hint_grpo.data.decoded import DecodedPicture
 from hint_grpo.machine.errors import UserError
 
 Message = dict[str, Any]
@@ -47,18 +50,19 @@ def main() -> None:
 
 
 def _work(inbox: "queue.Queue[Message]", out: TextIO) -> None:
-    """Loads the decoder, then answers jobs in an endless loop."""
-    loading = inbox.get()
-    _bind_cores(loading.pop("cores"))
+    """Imports the libraries while the run checks its questions, loads the decoder, then answers jobs in an endless loop."""
+    start = inbox.get()
+    _bind_cores(start["cores"])
     # Heavy, and the cores must be bound first: torch and vLLM size their thread pools when they are imported.
-    from hint_grpo.calibration.decoder import DecodeRequest
-    from hint_grpo.calibration.load import load_decoder
+    from hint_grpo.calibration.load import import_backend, load_decoder
 
+    import_backend(start["backend"])
+    loading = inbox.get()
     decoder = load_decoder(loading.pop("model_path"), **loading)
     while True:
         _send(out, {"ready": True})
         for job in inbox.get()["jobs"]:
-            requests = [DecodeRequest(**request) for request in job["requests"]]
+            requests = [_request(fields) for fields in job["requests"]]
             last = time.perf_counter()
             for completion in decoder.decode(requests, job["scale"]):
                 now = time.perf_counter()
@@ -72,6 +76,11 @@ def _work(inbox: "queue.Queue[Message]", out: TextIO) -> None:
                 }
                 _send(out, answer)
                 last = now
+
+
+def _request(fields: Message) -> DecodeRequest:
+    decoded = fields.pop("decoded")
+    return DecodeRequest(**fields, decoded=None if decoded is None else DecodedPicture(**decoded))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

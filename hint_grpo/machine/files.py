@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import IO
@@ -49,9 +49,12 @@ def first_free(name: Callable[[int], Path]) -> Path:
 
 @contextmanager
 def only_run_in(output: Path) -> Iterator[None]:
-    """Holds the folder's lock for the time of the block. UserError if it is held already or the folder is not writable."""
+    """Holds the folder's lock for the time of the block. UserError if it is held already or the folder is not writable.
+
+    Folders that are created for it and in which nothing is written are removed again.
+    """
+    created = [folder for folder in (output, *output.parents) if not folder.exists()]
     try:
-        output.mkdir(parents=True, exist_ok=True)
         file = _open_locked(output / LOCK_FILE)
     except BlockingIOError:
         raise UserError(f"another run is writing to {output}: wait for it, or choose another --output_dir") from None
@@ -64,14 +67,21 @@ def only_run_in(output: Path) -> Iterator[None]:
         finally:
             # Removed before it is released: a process that has opened it sees that the file was removed, and opens the new one.
             (output / LOCK_FILE).unlink(missing_ok=True)
+            with suppress(OSError):  # not empty
+                for folder in created:
+                    folder.rmdir()
 
 
 def _open_locked(path: Path) -> IO[str]:
-    """Opens and locks the file; BlockingIOError if it is locked already."""
+    """Opens and locks the file, and creates its folder; BlockingIOError if it is locked already."""
     import fcntl  # not on Windows, where the other modules still import
 
     while True:
-        file = path.open("w")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("w")
+        except FileNotFoundError:  # another run removed the folder, in which it had written nothing
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,5 +1,6 @@
 """open_image: every picture comes out as RGB that the Qwen processors accept, or as BadImage with the reason."""
 
+import hashlib
 import random
 import struct
 import zlib
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hint_grpo.data.images import MAX_ASPECT_RATIO, MAX_PIXELS, MIN_SIDE, open_image
+from hint_grpo.data import images
+from hint_grpo.data.images import MAX_ASPECT_RATIO, MAX_PIXELS, MIN_SIDE, open_image, read_image
 from hint_grpo.data.paths import BadImage
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
@@ -237,3 +239,20 @@ def test_damaged_bytes_give_a_picture_or_bad_image_and_nothing_else(tmp_path: Pa
             content[rng.randrange(min(len(content), rng.choice((40, 400, 10**6))))] = rng.randrange(256)
         file.write_bytes(bytes(content[: rng.randrange(1, len(content) + 1)] if rng.random() < 0.3 else content))
         assert outcome(file)
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 10], ids=["at once", "in pieces"])
+def test_a_picture_and_its_digest_come_from_one_read(
+    tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "READ_WHOLE", limit)
+    file = tmp_path / "a.png"
+    file.write_bytes(png_bytes())
+    image, digest = read_image(file)
+    assert image.tobytes() == open_image(file).tobytes()
+    assert digest == hashlib.sha256(png_bytes()).hexdigest()
+    file.write_bytes(png_bytes()[:-200])
+    with pytest.raises(BadImage, match="truncated"):
+        read_image(file)
+    with pytest.raises(BadImage, match="missing"):
+        read_image(tmp_path / "gone.png")

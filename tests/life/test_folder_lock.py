@@ -56,6 +56,18 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
         os.waitpid(child, 0)
 
 
+def test_a_folder_in_which_nothing_was_written_is_removed_again(tmp_path):
+    with only_run_in(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b" / LOCK_FILE).exists()
+    assert not (tmp_path / "a").exists()
+    with only_run_in(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "kept").touch()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept"]
+    with only_run_in(tmp_path / "a"):
+        pass
+    assert (tmp_path / "a" / "kept").exists()
+
+
 def test_who_waited_for_a_lock_file_that_was_removed_takes_the_new_one(tmp_path, monkeypatch):
     """Between another run's opening of the file and its lock, the holder removes the file and a third run makes a new one."""
     import fcntl
