@@ -9,7 +9,7 @@ from typing import Any
 
 from accelerate.utils import gather_object, is_peft_model
 from datasets import Dataset
-from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback, TrainerState
+from transformers import AutoConfig, AutoProcessor, PretrainedConfig, PrinterCallback, ProgressCallback, TrainerState
 from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
@@ -139,6 +139,25 @@ def rollout_server(training: HintGRPOConfig, model: ModelConfig) -> AbstractCont
     return server_process.rollout_server(settings, Path(training.output_dir) / "vllm_server.log")
 
 
+def engine_loads_the_policy(training: HintGRPOConfig, model: ModelConfig, loaded: PretrainedConfig) -> bool:
+    """Whether vLLM has the weights that the policy starts with, because both load the same files: then the first hand-over is
+    left out, except after a resume. `loaded`: the configuration of the policy's model.
+
+    A cast to vLLM's precision is no difference: vLLM casts the file as it would cast the policy's weights, which have that
+    precision or float32 (`command_line.build`). A new LoRA adapter adds zero; DoRA rounds the weights when it is merged.
+    """
+    # Whatever else the policy is loaded with may change its weights: another file, another shape.
+    harmless = {"revision", "attn_implementation", "dtype", "device_map"}
+    return (
+        training.placement.kind in ("colocate", "own server")  # the user's server may serve other weights
+        and not training.vllm_enable_sleep_mode  # which discards them before they are used
+        and model.model_revision in (None, "main")  # vLLM is not told of another
+        and not {name for name, value in (training.model_init_kwargs or {}).items() if value is not None} - harmless
+        and not (model.use_peft and model.use_dora)
+        and getattr(loaded, "quantization_config", None) is None
+    )
+
+
 def make_trainer(
     script: ScriptArguments,
     training: HintGRPOConfig,
@@ -166,6 +185,8 @@ def make_trainer(
         quantization_config=get_quantization_config(model),
         server=server,
     )
+    if training.use_vllm:
+        trainer.vllm_generation.loaded_the_policy = engine_loads_the_policy(training, model, trainer.model.config)
     for callback in (
         CleanStart(),
         LogFile(),
