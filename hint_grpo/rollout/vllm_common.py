@@ -77,12 +77,9 @@ RESET_ATTEMPTS, RESET_PAUSE_S = 20, 0.5
 
 # What vLLM logs, at every hand-over, about each layer that keeps its weights because it is not trained (`weights`). Weights that
 # should have arrived and did not are found by their log-probabilities (`hint_grpo.training.monitoring`).
-KEPT_LAYERS = {
-    "vllm.model_executor.model_loader.reload.layerwise": "%s: Failed to load weights",
-    "vllm.v1.worker.gpu_model_runner": "Following weights were not loaded from checkpoint: %s",
-}
-for _logger, _message in KEPT_LAYERS.items():
-    logging.getLogger(_logger).addFilter(lambda record, message=_message: record.msg != message)
+KEPT_LAYERS = ("%s: Failed to load weights", "Following weights were not loaded from checkpoint: %s")
+for _logger in ("vllm.model_executor.model_loader.reload.layerwise", "vllm.v1.worker.gpu_model_runner"):
+    logging.getLogger(_logger).addFilter(lambda record: record.msg not in KEPT_LAYERS)
 
 
 def repack_tied_head(model: torch.nn.Module) -> None:

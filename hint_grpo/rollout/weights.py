@@ -5,17 +5,16 @@
 A layer is a transformer block (of the language model or of the picture encoder), or a module outside of them, such as the
 embeddings. It differs from TRL's `_iter_named_params` in:
 
-- under ZeRO-3 a layer is gathered in one collective. TRL gathers each parameter by itself, 729 of them in Qwen2-VL-7B, and with
+- under ZeRO-3 a layer is gathered in one collective. TRL gathers each parameter by itself, 730 of them in Qwen2-VL-7B, and with
   LoRA the whole model at once;
 - frozen layers are sent once, or not at all if the engine loaded them itself;
-- an adapter is merged into copies. TRL merges in place and subtracts again, which leaves the rounding of both in the base weights.
+- an adapter is merged into copies. TRL merges in place and subtracts again; the rounding of both stays in the base weights.
 
 FSDP is left to TRL.
 """
 
 import hint_grpo.machine.stack  # noqa: F401
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,9 +22,6 @@ from typing import Any
 
 import torch
 from accelerate.utils import is_peft_model
-
-# model.language_model.layers.3.self_attn.q_proj.weight: the block is what ends with the first number.
-BLOCK = re.compile(r".*?\.\d+(?=\.)")
 
 
 @dataclass(slots=True)
@@ -54,16 +50,16 @@ class Layer:
 def layers_of(model: torch.nn.Module) -> list[Layer]:
     """All parameters of the policy, each once (a head that is tied to the embeddings is left out), in the model's order."""
     adapted = _adapted_modules(model)
+    lists = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList)}
+    blocks = {f"{name}.{place}" for name, blocks in lists.items() for place in range(len(blocks))}
     layers: dict[str, Layer] = {}
 
     def layer_of(name: str) -> Layer:
-        if block := BLOCK.match(name):
-            return layers.setdefault(block[0], Layer(is_block=True))
-        # Outside of blocks: the module that owns the parameter, or the one around it that an adapter has been put into.
+        """The outermost block, or, outside of blocks, the module that an adapter has been put into or that owns the parameter."""
         parts = name.split(".")
-        owners = [".".join(parts[:end]) for end in range(1, len(parts))]
-        owner = next((owner for owner in owners if owner in adapted), owners[-1] if owners else "")
-        return layers.setdefault(owner, Layer(is_block=False))
+        owners = [".".join(parts[:end]) for end in range(len(parts))]
+        owner = next((owner for owner in owners if owner in blocks or owner in adapted), owners[-1])
+        return layers.setdefault(owner, Layer(is_block=owner in blocks))
 
     for name, parameter in model.named_parameters():
         layer_of(name).parameters[name] = parameter
@@ -124,7 +120,8 @@ def gathered(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
     `_allgather_params_coalesced`). What is gathered already when it is entered it only partitions again at the end. Its own way
     is left to the partitions of ZeRO++ (quantised, or with a second copy inside a node).
     """
-    partitioned = [p for p in parameters if hasattr(p, "ds_id") and p.ds_status.name == "NOT_AVAILABLE"]
+    zero3: Iterator[Any] = (parameter for parameter in parameters if hasattr(parameter, "ds_id"))
+    partitioned = [parameter for parameter in zero3 if parameter.ds_status.name == "NOT_AVAILABLE"]
     if not partitioned:
         yield
         return

@@ -21,6 +21,7 @@ from hint_grpo.machine import interrupts
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import only_run_in
 from hint_grpo.machine.hardware import available_cores, describe_machine, num_local_processes
+from hint_grpo.machine.memory import host_memory
 from hint_grpo.machine.report_process import write_report
 from hint_grpo.policies.registry import try_policy
 from hint_grpo.rollout import server_process
@@ -28,7 +29,7 @@ from hint_grpo.rollout.access import token_of_the_environment
 from hint_grpo.rollout.prompting import length_limits
 from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
 from hint_grpo.scoring.rewards import columns_of, make_rewards, try_rewards
-from hint_grpo.training import ledger
+from hint_grpo.training import ledger, offload
 from hint_grpo.training.callbacks import CleanStart, LogFile, Page, ProgressBar, SignalCheck, StageTimes, Watched
 from hint_grpo.training.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
 from hint_grpo.training.config import HintGRPOConfig, ScriptArguments
@@ -62,6 +63,25 @@ def load_processor(model: ModelConfig, training: HintGRPOConfig) -> Any:
         )
     Pictures(processor, training.picture_processing)  # raises UserError if it does not support this model
     return processor
+
+
+def check_memory(training: HintGRPOConfig, model: ModelConfig) -> None:
+    """Prints whether this machine's memory is enough for ZeRO offload, once per node. Raises UserError if it cannot be."""
+    zero = training.hf_deepspeed_config.config.get("zero_optimization", {}) if training.deepspeed else {}
+    memory = host_memory()
+    if memory is None or not offload.is_used(zero):
+        return
+    need = offload.offload_need(
+        zero,
+        offload.num_weights_of(model.model_name_or_path, training),
+        precision=2 if training.bf16 or training.fp16 else 4,
+        has_reference=bool(training.beta) and not model.use_peft,
+        is_adapter=model.use_peft,
+        share=num_local_processes() / training.world_size,
+    )
+    line = offload.check_host_memory(need, memory)
+    if training.local_process_index == 0:
+        print(line, flush=True)
 
 
 def load_data(script: ScriptArguments, training: HintGRPOConfig, processor: Any) -> tuple[Dataset, DataReport]:

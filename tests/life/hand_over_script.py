@@ -12,11 +12,10 @@ from typing import Any
 import deepspeed
 import torch
 from peft import LoraConfig, get_peft_model
-from trl.distributed import DistributedBackend
 from trl.generation.vllm_generation import VLLMGeneration
 
 from hint_grpo.machine import extension_lock
-from hint_grpo.rollout.weights import announcement, layers_of, layers_to_send, tensors
+from hint_grpo.rollout.weights import layers_of, layers_to_send, tensors
 from hint_grpo.toy.models import warmed_up_model
 from hint_grpo.training.command_line import LORA_TARGETS
 
@@ -29,28 +28,25 @@ GATHERS = ("c10d::_allgather_base_", "c10d::allgather_", "c10d::allgather_into_t
 
 
 def seen(iterator: Callable[[], Iterable[tuple[str, torch.Tensor]]]) -> dict[str, Any]:
-    """All-gathers, tensors and bytes of a hand-over, and the most parameters that are whole at the same time."""
-    sent: dict[str, torch.Tensor] = {}
+    """The all-gathers and bytes of a hand-over, and the sum of each tensor."""
+    num_bytes, sums = 0, {}
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         for name, tensor in iterator():
-            assert name not in sent
-            sent[name] = tensor
+            assert name not in sums
+            num_bytes += tensor.nbytes
+            sums[name] = tensor.double().sum().item()
     gathers = sum(event.count for event in profile.key_averages() if event.key in GATHERS)
-    return {
-        "gathers": gathers,
-        "bytes": sum(tensor.nbytes for tensor in sent.values()),
-        "sums": {name: tensor.double().sum().item() for name, tensor in sent.items()},
-        "shapes": {name: list(tensor.shape) for name, tensor in sent.items()},
-    }
+    return {"gathers": gathers, "bytes": num_bytes, "sums": sums}
+
+
+class WithoutEngine(VLLMGeneration):
+    def _init_vllm(self) -> None:
+        pass
 
 
 def trls_iterator(model: torch.nn.Module) -> Any:
-    """TRL's, of a VLLMGeneration that has no engine."""
-    generation = VLLMGeneration.__new__(VLLMGeneration)
-    generation.model = model
-    plugin = SimpleNamespace(zero_stage=3)
-    generation._dist = DistributedBackend(SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin, fsdp_plugin=None)))
-    return generation._iter_named_params()
+    state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=3), fsdp_plugin=None)
+    return WithoutEngine(model, SimpleNamespace(state=state), None)._iter_named_params()
 
 
 def report_of(kind: str) -> dict[str, Any]:
@@ -76,7 +72,6 @@ def report_of(kind: str) -> dict[str, Any]:
         "trl": seen(lambda: trls_iterator(model)),
         "everything": seen(lambda: tensors(layers_to_send(model, with_frozen=True))),
         "changed": seen(lambda: tensors(layers)),
-        "announced": [list(entry) for entry in announcement(layers)],
         "partitioned_again": all(parameter.ds_status.name == "NOT_AVAILABLE" for parameter in model.parameters()),
     }
     with deepspeed.zero.GatheredParameters(list(model.parameters())):
