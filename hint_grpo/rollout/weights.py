@@ -94,12 +94,22 @@ def tensors(layers: Sequence[Layer]) -> Iterator[tuple[str, torch.Tensor]]:
 
     A tensor may be kept after the iterator has moved on (vLLM keeps tensors until its fused layer is complete, its NCCL sender
     until a buffer is full): nothing here writes to it. Without ZeRO-3 and adapters it is the policy's parameter itself.
+
+    vLLM's NCCL sender calls the iterator in alternating CUDA streams (vllm/distributed/weight_transfer/packed_tensor.py), and a
+    layer may begin in one and end in the other: it is complete before its first tensor is used, and its memory is not reused
+    before the stream that uses it is done.
     """
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # the update, on the stream of the training
     for layer in layers:
         if not any(layer.sent):  # a module that peft has replaced by a trained copy
             continue
         with gathered(layer.parameters.values()), merged(layer.adapted):
+            if torch.cuda.is_available():
+                torch.cuda.current_stream().synchronize()
             for name, parameter in layer.sent:
+                if parameter.is_cuda:
+                    parameter.data.record_stream(torch.cuda.current_stream())
                 yield name, parameter.data
 
 
