@@ -8,8 +8,9 @@
 #   OUT             folder for the runs (default: output)
 #   PRESET          whose settings: default, paper or released (docs/faithfulness.md); if set, the run's folder is RUN_NAME_PRESET
 #   GPUS_TO_TRAIN   training processes (default: 7)
-#   DEEPSPEED       DeepSpeed configuration (default: local_scripts/zero3_offload.json, as published). On GPUs of 80 GB
-#                   local_scripts/zero3.json should fit and keeps the optimizer on the GPU (docs/performance.md, Memory)
+#   DEEPSPEED       DeepSpeed configuration (default: local_scripts/zero3.json, which keeps the optimizer on the GPUs, where 7 or
+#                   more processes train on GPUs of 70 GB or more; otherwise local_scripts/zero3_offload.json, the published one;
+#                   docs/performance.md, Memory)
 #   PORT            of torchrun (default: 7001)
 #   ATTENTION       attention implementation (default: flash_attention_2)
 #
@@ -21,9 +22,16 @@ model=$1 run=$2
 shift 2
 : "${DATA:?set DATA to the folder of LLaVA-CoT-100k}" "${MODELS:?set MODELS to the folder that contains $model}"
 
+# The memory of the smallest GPU in MiB; 0 without nvidia-smi.
+smallest=$({ nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits 2>/dev/null || true; } | sort -n | sed -n 1p)
+configuration=local_scripts/zero3_offload.json
+if [[ ${smallest:-0} =~ ^[0-9]+$ && ${smallest:-0} -ge 70000 && ${GPUS_TO_TRAIN:-7} -ge 7 ]]; then
+    configuration=local_scripts/zero3.json
+fi
+
 exec torchrun --nproc_per_node="${GPUS_TO_TRAIN:-7}" --nnodes 1 --node_rank 0 \
     --master-addr localhost --master-port "${PORT:-7001}" --shutdown-timeout 300 train_model.py \
-    --preset "${PRESET:-default}" --deepspeed "${DEEPSPEED:-local_scripts/zero3_offload.json}" --model_name_or_path "$MODELS/$model" \
+    --preset "${PRESET:-default}" --deepspeed "${DEEPSPEED:-$configuration}" --model_name_or_path "$MODELS/$model" \
     --data_path "$DATA" --dataset_name LLaVA-CoT-100k \
     --max_prompt_length 8192 --max_completion_length 768 --per_device_train_batch_size 1 \
     --gradient_accumulation_steps 1 --num_generations 4 --logging_steps 1 \

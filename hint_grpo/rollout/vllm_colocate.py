@@ -1,9 +1,10 @@
 """Rollouts by vLLM in the trainer's process and on its GPU (TRL's colocate mode).
 
-Built on TRL's VLLMGeneration, which iterates over parameters under ZeRO-3, FSDP and LoRA. It differs from TRL in:
+Built on TRL's VLLMGeneration. It differs from TRL in:
 
 - prompts carry one image placeholder per image: TRL sends them expanded, and vLLM expands them again (trl issue 6294);
-- weights go through vLLM's own reload path: TRL's `load_weights` fails on vLLM's CPU build, whose weights are repacked;
+- weights go through vLLM's own reload path: TRL's `load_weights` fails on vLLM's CPU build, whose weights are repacked. Which
+  of them are sent, and how they are gathered, is decided in `weights`;
 - the engine has the trainer's dtype, and never samples a vision token;
 - the engine is stepped here, so that a prompt moves up a level as soon as its own group is scored, or its higher levels are
   stopped as soon as a completion is right, and completions are scored while others are sampled.
@@ -29,6 +30,7 @@ from vllm.sampling_params import RequestOutputKind
 from hint_grpo.machine.processes import free_port
 from hint_grpo.rollout.escalation import Escalation, Job, Orders, Sampled, Turn
 from hint_grpo.rollout.vllm_common import SCORERS, Pieces, forget_prefixes, repack_tied_head, sampling_settings
+from hint_grpo.rollout.weights import layers_to_send, tensors
 
 SCORING_STEPS = 2  # engine steps after which a job's result is used; scoring runs in parallel until then
 WHOLE = 2**31 - 1  # tokens between two outputs of a completion: only the first one and the end
@@ -51,6 +53,11 @@ class InFlight:
 
 class ColocatedVLLM(VLLMGeneration):
     """A `RolloutBackend` over an in-process vLLM engine."""
+
+    loaded_the_policy = False
+    """Whether the engine has loaded the files that the policy was loaded from (`run.engine_loads_the_policy`)."""
+    has_frozen = False
+    """Whether the engine has the weights that are not trained, loaded or handed over."""
 
     def __init__(self, trainer: Any, suppressed_ids: list[int], *, context_length: int, max_num_seqs: int) -> None:
         self.suppressed_ids = suppressed_ids
@@ -134,15 +141,19 @@ class ColocatedVLLM(VLLMGeneration):
             torch.cuda.empty_cache()
             self.llm.wake_up(tags=["weights"])
         worker = self.llm.llm_engine.model_executor.driver_worker
-        # vLLM keeps tensors until a layer is complete. Under ZeRO-3 the iterator partitions each parameter again when it moves
-        # on, which replaces the parameter's data: the gathered tensor itself lives as long as vLLM holds it.
-        worker.reload_weights(weights_iterator=self._iter_named_params())
+        worker.reload_weights(weights_iterator=self._new_weights())
         repack_tied_head(worker.get_model())
         # Both caches hold results of the old weights. The reload clears the worker's half of the picture cache; the scheduler's
         # half must be cleared too, or it would expect pictures there that are gone.
         forget_prefixes(self.llm.reset_prefix_cache)
         self.llm.llm_engine.reset_encoder_cache()
-        self._llm_weights_sleeping = False
+        self._llm_weights_sleeping, self.has_frozen = False, True
+
+    def _new_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        if self._dist.is_fsdp:
+            return self._iter_named_params()
+        with_frozen = self._llm_weights_sleeping or not self.has_frozen  # an engine that slept has lost them
+        return tensors(layers_to_send(self.model, with_frozen=with_frozen))
 
     @contextmanager
     def ready(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import hint_grpo.machine.stack
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -73,6 +74,12 @@ class Pieces:
 # New weights
 
 RESET_ATTEMPTS, RESET_PAUSE_S = 20, 0.5
+
+# What vLLM logs, at every hand-over, about each layer that keeps its weights because it is not trained (`weights`). Weights that
+# should have arrived and did not are found by their log-probabilities (`hint_grpo.training.monitoring`).
+KEPT_LAYERS = ("%s: Failed to load weights", "Following weights were not loaded from checkpoint: %s")
+for _logger in ("vllm.model_executor.model_loader.reload.layerwise", "vllm.v1.worker.gpu_model_runner"):
+    logging.getLogger(_logger).addFilter(lambda record: record.msg not in KEPT_LAYERS)
 
 
 def repack_tied_head(model: torch.nn.Module) -> None:

@@ -4,7 +4,7 @@ Every rank sends its own turns and receives their completions, so that ranks may
 up answers (TRL gathers all prompts on rank 0 and splits the answers by the local count: trl issue 6673). The server's scheduler
 batches the requests of all ranks. A turn is sent to `/inference/v1/generate` as token ids with its picture, so that the trainer
 scores exactly the tokens that were sampled. With speculative escalation they arrive in pieces (`vllm_stream`).
-Weights are sent over NCCL on CUDA (TRL's client), otherwise as files.
+Weights are sent over NCCL on CUDA (TRL's client), otherwise as files; which of them, is decided in `weights`.
 """
 
 import hint_grpo.machine.stack
@@ -42,6 +42,7 @@ from hint_grpo.rollout.escalation import Escalation, Job, Orders, Sampled, Turn
 from hint_grpo.rollout.server_process import ServerProcess, refused, wait_until_up
 from hint_grpo.rollout.vllm_common import SCORERS, forget_prefixes, sampling_settings
 from hint_grpo.rollout.vllm_stream import StreamedCompletion
+from hint_grpo.rollout.weights import Layer, announcement, layers_to_send, tensors
 
 ANSWER_TIMEOUT_S = 3600.0
 START_COMMAND = "python -m hint_grpo.rollout.serve MODEL --port PORT"
@@ -63,6 +64,11 @@ class WeightClient(VLLMClient):
 
 class ServedVLLM(VLLMGeneration):
     """A `RolloutBackend` over HTTP. `server` is the process that rank 0 started; None if the user runs the server."""
+
+    loaded_the_policy = False
+    """Whether the server has loaded the files that the policy was loaded from (`run.engine_loads_the_policy`)."""
+    has_frozen = False
+    """Whether the server has the weights that are not trained, loaded or handed over."""
 
     def __init__(
         self, trainer: Any, suppressed_ids: list[int], *, context_length: int, server: ServerProcess | None
@@ -133,10 +139,16 @@ class ServedVLLM(VLLMGeneration):
             self._sync_weights()
 
     def _sync_weights(self) -> None:
-        if hint_grpo.machine.stack.HAS_CUDA:
-            VLLMGeneration.sync_weights(self)  # over NCCL; also resets the prefix cache
+        layers = layers_to_send(self.model, with_frozen=not self.has_frozen)
+        if not hint_grpo.machine.stack.HAS_CUDA:
+            self._hand_over_files(layers)
+        elif self._dist.is_fsdp:
+            VLLMGeneration.sync_weights(self)
+        elif self.accelerator.is_main_process:
+            self.vllm_client.update_named_params(announcement(layers), tensors(layers))
         else:
-            self._hand_over_files()
+            self._gather_with_rank_0(layers)
+        self.has_frozen = True
         if self.accelerator.is_main_process:
             self._forget_caches()
         self.accelerator.wait_for_everyone()
@@ -146,18 +158,20 @@ class ServedVLLM(VLLMGeneration):
         self._call("post", "/reset_encoder_cache")
         forget_prefixes(lambda: self._call("post", "/reset_prefix_cache")["success"])
 
-    def _hand_over_files(self) -> None:
-        main = self.accelerator.is_main_process
-        tensors = {}
-        for name, parameter in self._iter_named_params():  # a collective operation under ZeRO-3
-            if main:
-                tensors[name] = parameter.detach().cpu().clone()
-        if main:
-            self.weights_folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, self.weights_folder / "model.safetensors")
-            folder = str(self.weights_folder.resolve())
-            self._call("post", "/collective_rpc", json={"method": "load_weights_from", "args": [folder]})
-            shutil.rmtree(self.weights_folder)
+    def _hand_over_files(self, layers: Sequence[Layer]) -> None:
+        if not self.accelerator.is_main_process:
+            self._gather_with_rank_0(layers)
+            return
+        self.weights_folder.mkdir(parents=True, exist_ok=True)
+        save_file(dict(tensors(layers)), self.weights_folder / "model.safetensors")
+        folder = str(self.weights_folder.resolve())
+        self._call("post", "/collective_rpc", json={"method": "load_weights_from", "args": [folder]})
+        shutil.rmtree(self.weights_folder)
+
+    def _gather_with_rank_0(self, layers: Sequence[Layer]) -> None:
+        if self._dist.is_zero3:
+            for _ in tensors(layers):
+                pass
 
     @contextmanager
     def ready(self) -> Iterator[None]:

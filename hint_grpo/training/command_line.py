@@ -280,6 +280,7 @@ def main() -> int:
     from hint_grpo.training import run
 
     processor = run.load_processor(model, training)
+    run.check_memory(training, model)
     dataset, report = run.load_data(script, training, processor)
     run.try_plugins(script, training, dataset)
     if script.check_data:

@@ -9,7 +9,7 @@ from typing import Any
 
 from accelerate.utils import gather_object, is_peft_model
 from datasets import Dataset
-from transformers import AutoConfig, AutoProcessor, PrinterCallback, ProgressCallback, TrainerState
+from transformers import AutoConfig, AutoProcessor, PretrainedConfig, PrinterCallback, ProgressCallback, TrainerState
 from transformers.utils import logging as transformers_logging
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
@@ -21,6 +21,7 @@ from hint_grpo.machine import interrupts
 from hint_grpo.machine.errors import UserError
 from hint_grpo.machine.files import only_run_in
 from hint_grpo.machine.hardware import available_cores, describe_machine, num_local_processes
+from hint_grpo.machine.memory import host_memory
 from hint_grpo.machine.report_process import write_report
 from hint_grpo.policies.registry import try_policy
 from hint_grpo.rollout import server_process
@@ -28,7 +29,7 @@ from hint_grpo.rollout.access import token_of_the_environment
 from hint_grpo.rollout.prompting import length_limits
 from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
 from hint_grpo.scoring.rewards import columns_of, make_rewards, try_rewards
-from hint_grpo.training import ledger
+from hint_grpo.training import ledger, offload
 from hint_grpo.training.callbacks import CleanStart, LogFile, Page, ProgressBar, SignalCheck, StageTimes, Watched
 from hint_grpo.training.checkpoints import RunIdentity, check_resumable, checkpoint_to_resume, copy_model, is_last
 from hint_grpo.training.config import HintGRPOConfig, ScriptArguments
@@ -62,6 +63,25 @@ def load_processor(model: ModelConfig, training: HintGRPOConfig) -> Any:
         )
     Pictures(processor, training.picture_processing)  # raises UserError if it does not support this model
     return processor
+
+
+def check_memory(training: HintGRPOConfig, model: ModelConfig) -> None:
+    """Prints whether this machine's memory is enough for ZeRO offload, once per node. Raises UserError if it cannot be."""
+    zero = training.hf_deepspeed_config.config.get("zero_optimization", {}) if training.deepspeed else {}
+    memory = host_memory()
+    if memory is None or not offload.is_used(zero):
+        return
+    need = offload.offload_need(
+        zero,
+        offload.num_weights_of(model.model_name_or_path, training),
+        precision=2 if training.bf16 or training.fp16 else 4,
+        has_reference=bool(training.beta) and not model.use_peft,
+        is_adapter=model.use_peft,
+        share=num_local_processes() / training.world_size,
+    )
+    line = offload.check_host_memory(need, memory)
+    if training.local_process_index == 0:
+        print(line, flush=True)
 
 
 def load_data(script: ScriptArguments, training: HintGRPOConfig, processor: Any) -> tuple[Dataset, DataReport]:
@@ -139,6 +159,25 @@ def rollout_server(training: HintGRPOConfig, model: ModelConfig) -> AbstractCont
     return server_process.rollout_server(settings, Path(training.output_dir) / "vllm_server.log")
 
 
+def engine_loads_the_policy(training: HintGRPOConfig, model: ModelConfig, loaded: PretrainedConfig) -> bool:
+    """Whether vLLM has the weights that the policy starts with, because both load the same files: then the first hand-over is
+    left out, except after a resume. `loaded`: the configuration of the policy's model.
+
+    A cast to vLLM's precision is no difference: vLLM casts the file as it would cast the policy's weights, which have that
+    precision or float32 (`command_line.build`). A new LoRA adapter adds zero; DoRA rounds the weights when it is merged.
+    """
+    # Whatever else the policy is loaded with may change its weights: another file, another shape.
+    harmless = {"revision", "attn_implementation", "dtype", "device_map"}
+    return (
+        training.placement.kind in ("colocate", "own server")  # the user's server may serve other weights
+        and not training.vllm_enable_sleep_mode  # which discards them before they are used
+        and model.model_revision in (None, "main")  # vLLM is not told of another
+        and not {name for name, value in (training.model_init_kwargs or {}).items() if value is not None} - harmless
+        and not (model.use_peft and model.use_dora)
+        and getattr(loaded, "quantization_config", None) is None
+    )
+
+
 def make_trainer(
     script: ScriptArguments,
     training: HintGRPOConfig,
@@ -166,6 +205,8 @@ def make_trainer(
         quantization_config=get_quantization_config(model),
         server=server,
     )
+    if training.use_vllm:
+        trainer.vllm_generation.loaded_the_policy = engine_loads_the_policy(training, model, trainer.model.config)
     for callback in (
         CleanStart(),
         LogFile(),

@@ -233,11 +233,17 @@ class HintGRPOTrainer(CorrectedTrainer):
         return min((step - 1) / num_steps, 1.0) if num_steps > 0 and step > 0 else 0.0
 
     def _sync_weights(self) -> None:
-        """Hands the weights to vLLM once per optimizer step, as TRL does before it generates."""
-        if self.use_vllm and self.state.global_step != self._last_loaded_step:
+        """Hands the weights to vLLM once per optimizer step, as TRL does before it generates. Before the first step nothing is
+        sent if vLLM has loaded the same weights itself (`run.engine_loads_the_policy`)."""
+        step = self.state.global_step
+        if not self.use_vllm or step == self._last_loaded_step:
+            return
+        if step == 0 and self._last_loaded_step < 0 and self.vllm_generation.loaded_the_policy:
+            self.vllm_generation.has_frozen = True
+        else:
             with profiling_context(self, "sync_weights"):
                 self.vllm_generation.sync_weights()
-            self._last_loaded_step = self.state.global_step
+        self._last_loaded_step = step
 
     # --- TRL's hooks: they read the batch that has just been sampled ---
 

@@ -48,7 +48,7 @@ def with_noisy_sampler(trainer, noise=0.4):
     trainer.backend = NoisySampler(trainer, noise)
     trainer.use_vllm = trainer.args.use_vllm = True
     trainer._last_loaded_step = -1
-    trainer.vllm_generation = SimpleNamespace(sync_weights=lambda: None)
+    trainer.vllm_generation = SimpleNamespace(sync_weights=lambda: None, loaded_the_policy=False)
     return trainer
 
 
