@@ -119,7 +119,7 @@ def train(log: Path, model: Path, data: Path, flags: Mapping[str, Any], core: in
         "stop_on_logp_gap": False,
         "save_strategy": "no",
     }
-    command = training_command(shared | flags, recipe=ROOT / "eval" / "recipes" / f"{protocol.HINTS}.yaml")
+    command = training_command({**shared, **flags}, recipe=ROOT / "eval" / "recipes" / f"{protocol.HINTS}.yaml")
     run(command, log, WorkerSlot(cores=(core,)))
 
 
