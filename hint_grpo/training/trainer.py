@@ -294,7 +294,8 @@ class HintGRPOTrainer(CorrectedTrainer):
 
     def restore_more(self, folder: Path, step: int) -> None:
         self._restore_history(step)
-        if self.args.rollouts_ahead:
+        # Of other data or settings, the stored batch would be another step's: it is sampled anew.
+        if self.args.rollouts_ahead and not self.args.resume_anyway:
             file = ahead.file_in(folder, self.accelerator.process_index)
             self.pending = ahead.restore(file, self.turn_builder, self.train_dataset)
 

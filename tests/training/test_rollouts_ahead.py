@@ -200,6 +200,19 @@ def test_without_a_stored_batch_nothing_is_pending(trainer, tmp_path):
     assert ahead.restore(ahead.file_in(tmp_path, 0), trainer.turn_builder, trainer.train_dataset) is None
 
 
+def test_a_run_resumed_anyway_samples_anew(trainer, tmp_path, monkeypatch):
+    """Its data or settings may have changed."""
+    ahead.store(ahead.file_in(tmp_path, 0), start(trainer, (4, 1), 2))
+    for name, value in {"rollouts_ahead": 1, "resume_anyway": True}.items():
+        monkeypatch.setattr(trainer.args, name, value)
+    monkeypatch.setattr(trainer, "pending", None)
+    trainer.restore_more(tmp_path, 1)
+    assert trainer.pending is None
+    monkeypatch.setattr(trainer.args, "resume_anyway", False)
+    trainer.restore_more(tmp_path, 1)
+    assert trainer.pending.step == 2
+
+
 # --- checks ---
 
 
