@@ -242,12 +242,12 @@ def test_history_reaches_the_policy_and_is_restored_from_the_ledger(use, samples
         file.write('{"step": 2, "id": "cut')
     trainer = use(FunctionPolicy(noting), correct_from(0))
     for _ in range(2):  # a second call does not add them again
-        trainer.restore_history(1)
+        trainer._restore_history(1)
     restored, id = trainer.turn_builder.memory, samples[0]["id"]
     assert restored.of(id) == live.of(id)
     assert len(restored.of(id).visits) == 2
     trainer = use(FunctionPolicy(noting), correct_from(0))
-    trainer.restore_history(0)
+    trainer._restore_history(0)
     assert trainer.turn_builder.memory.of(id).visits == ()
 
 
