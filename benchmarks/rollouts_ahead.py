@@ -84,11 +84,7 @@ def train_all(root: Path, arguments: argparse.Namespace, *, server_core: int, tr
         dtype="float32",
         context_length=CONTEXT,
         max_num_seqs=64,
-        gpu_ids=(),
-        tensor_parallel_size=1,
         gpu_memory_utilization=0.3,
-        max_pixels=None,
-        trust_remote_code=False,
     )
     os.sched_setaffinity(0, {server_core})  # the server inherits it, and its one thread
     os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}

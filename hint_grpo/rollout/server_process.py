@@ -49,12 +49,12 @@ class ServerSettings:
     dtype: str
     context_length: int
     max_num_seqs: int
-    gpu_ids: tuple[str, ...]
-    """As CUDA_VISIBLE_DEVICES names them; empty on a CPU."""
-    tensor_parallel_size: int
     gpu_memory_utilization: float
-    max_pixels: int | None
-    trust_remote_code: bool
+    gpu_ids: tuple[str, ...] = ()
+    """As CUDA_VISIBLE_DEVICES names them; empty on a CPU."""
+    tensor_parallel_size: int = 1
+    max_pixels: int | None = None
+    trust_remote_code: bool = False
 
     def arguments(self, port: int) -> list[str]:
         """The command line for `hint_grpo.rollout.serve`."""

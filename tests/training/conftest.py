@@ -75,11 +75,7 @@ def server(world, tmp_path_factory):
         dtype="float32",
         context_length=SERVER_CONTEXT,
         max_num_seqs=128,
-        gpu_ids=(),
-        tensor_parallel_size=1,
         gpu_memory_utilization=0.4,
-        max_pixels=None,
-        trust_remote_code=False,
     )
     server = ServerProcess(settings, tmp_path_factory.mktemp("server") / "log")
     yield server

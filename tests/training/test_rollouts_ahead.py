@@ -191,7 +191,7 @@ def test_a_stored_batch_comes_back_exactly(trainer, tmp_path, monkeypatch, injec
     file = ahead.file_in(tmp_path, 0)
     ahead.store(file, pending)
     restored = ahead.restore(file, builder, trainer.train_dataset)
-    assert restored.step == 2
+    assert restored.batch.result().step == 2
     assert restored.logged == pending.logged
     assert contents(restored.batch.result()) == contents(batch)
 
@@ -210,7 +210,7 @@ def test_a_run_resumed_anyway_samples_anew(trainer, tmp_path, monkeypatch):
     assert trainer.pending is None
     monkeypatch.setattr(trainer.args, "resume_anyway", False)
     trainer.restore_more(tmp_path, 1)
-    assert trainer.pending.step == 2
+    assert trainer.pending.batch.result().step == 2
 
 
 # --- checks ---

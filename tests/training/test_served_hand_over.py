@@ -9,29 +9,10 @@ from peft import LoraConfig
 from safetensors import safe_open
 
 from hint_grpo.rollout.access import TOKEN_VARIABLE
-from hint_grpo.rollout.server_process import ServerProcess, ServerSettings
 from hint_grpo.training.command_line import LORA_TARGETS
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(world, tmp_path_factory):
-    settings = ServerSettings(
-        model=str(world.models["Qwen2.5-VL"]),
-        dtype="float32",
-        context_length=2048,
-        max_num_seqs=16,
-        gpu_ids=(),
-        tensor_parallel_size=1,
-        gpu_memory_utilization=0.4,
-        max_pixels=None,
-        trust_remote_code=False,
-    )
-    server = ServerProcess(settings, tmp_path_factory.mktemp("server") / "log")
-    yield server
-    server.stop()
 
 
 def sent_bytes(trainer, monkeypatch):
