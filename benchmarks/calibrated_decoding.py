@@ -246,8 +246,9 @@ def load_plain(arguments: argparse.Namespace) -> Callable[..., Tokens]:
     from hint_grpo.machine.stack import HAS_CUDA, inspect_models_in_this_process
 
     from transformers import AutoConfig
-    from vllm import LLM, SamplingParams
+    from vllm import LLM
 
+    from benchmarks.plain_vllm import plain_sampling
     from hint_grpo.calibration.load import choose_dtype, load_decoding_processor, load_rules
     from hint_grpo.calibration.prompting import QuestionEncoder
 
@@ -268,15 +269,7 @@ def load_plain(arguments: argparse.Namespace) -> Callable[..., Tokens]:
         generation_config="vllm",
         **({"gpu_memory_utilization": arguments.gpu_memory_utilization} if HAS_CUDA else {}),
     )
-    sampling = SamplingParams(
-        temperature=0.0,
-        max_tokens=arguments.max_new_tokens,
-        repetition_penalty=rules.repetition_penalty,
-        logit_bias=dict.fromkeys(rules.suppressed_ids, -100.0),
-        ignore_eos=True,
-        stop_token_ids=list(rules.eos_ids),
-        detokenize=False,
-    )
+    sampling = plain_sampling(rules, arguments.max_new_tokens, detokenize=False)
 
     def decode(requests: list[DecodeRequest]) -> Tokens:
         prompts: list[Any] = []

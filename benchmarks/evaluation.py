@@ -29,7 +29,6 @@ if __name__ == "__main__":
 
 from hint_grpo.machine.errors import UserError, run_main
 
-ROOT = Path(__file__).resolve().parents[1]
 SCALES = {"1 scale": ("0.0",), "2 scales": ("0.0", "0.8")}
 METHODS = ("plain", *SCALES)
 END_SHARE = 0.01  # share of the random vocabulary that ends a completion
@@ -126,31 +125,33 @@ def measure(method: str, arguments: argparse.Namespace, scratch: Path) -> Measur
 
 
 def measure_plain(arguments: argparse.Namespace) -> Measurement:
+    from eval.runs import flag_words
+
     names = ("model_path", "prompt_path", "data_path", "questions", "max_new_tokens", "batch_size", "dtype")
-    flags = [text for name in names for text in (f"--{name}", str(getattr(arguments, name)))]
-    flags += ["--gpu_memory_utilization", str(arguments.gpu_memory_utilization), "--plain"]
-    whole, output = timed([sys.executable, __file__, *flags])
+    flags = {name: getattr(arguments, name) for name in (*names, "gpu_memory_utilization")}
+    whole, output = timed([sys.executable, __file__, *flag_words(flags), "--plain"])
     return Measurement("plain", whole, **json.loads(output.splitlines()[-1]))
 
 
 def measure_command(method: str, arguments: argparse.Namespace, scratch: Path) -> Measurement:
+    from eval.runs import ROOT, flag_words
     from hint_grpo.evaluation.results import read_results, read_summary
 
     with tempfile.TemporaryDirectory(dir=scratch) as output:
         flags = {
-            "--model_path": arguments.model_path,
-            "--prompt_path": arguments.prompt_path,
-            "--data_path": arguments.data_path,
-            "--limit": arguments.questions,
-            "--max_new_tokens": arguments.max_new_tokens,
-            "--batch_size": arguments.batch_size,
-            "--dtype": arguments.dtype,
-            "--gpu_memory_utilization": arguments.gpu_memory_utilization,
-            "--backend": "vllm",
-            "--output_dir": output,
+            "model_path": arguments.model_path,
+            "prompt_path": arguments.prompt_path,
+            "data_path": arguments.data_path,
+            "limit": arguments.questions,
+            "max_new_tokens": arguments.max_new_tokens,
+            "batch_size": arguments.batch_size,
+            "dtype": arguments.dtype,
+            "gpu_memory_utilization": arguments.gpu_memory_utilization,
+            "backend": "vllm",
+            "output_dir": output,
+            "scale": SCALES[method],
         }
-        texts = [str(text) for pair in flags.items() for text in pair]
-        whole, _ = timed([sys.executable, str(ROOT / "test_model.py"), *texts, "--scale", *SCALES[method]])
+        whole, _ = timed([sys.executable, str(ROOT / "test_model.py"), *flag_words(flags)])
         decoding, num_tokens, completions = 0.0, 0, {}
         for scale in reversed(SCALES[method]):
             folder = Path(output) / f"scale-{scale}"
@@ -178,8 +179,9 @@ def plain(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from PIL import Image
     from transformers import AutoConfig
-    from vllm import LLM, SamplingParams
+    from vllm import LLM
 
+    from benchmarks.plain_vllm import plain_sampling
     from hint_grpo.calibration.load import choose_dtype, load_decoding_processor, load_rules
     from hint_grpo.calibration.prompting import QuestionEncoder
     from hint_grpo.calibration.vllm_engine import EngineSettings, engine_values
@@ -201,14 +203,7 @@ def plain(arguments: argparse.Namespace) -> dict[str, Any]:
     encoder = QuestionEncoder(processor, max_new_tokens=arguments.max_new_tokens, context_length=context_length)
     inspect_models_in_this_process()
     llm = LLM(**engine_values(settings, encoder, rules))
-    sampling = SamplingParams(
-        temperature=0.0,
-        max_tokens=arguments.max_new_tokens,
-        repetition_penalty=rules.repetition_penalty,
-        logit_bias=dict.fromkeys(rules.suppressed_ids, -100.0),
-        ignore_eos=True,
-        stop_token_ids=list(rules.eos_ids),
-    )
+    sampling = plain_sampling(rules, arguments.max_new_tokens)
     # 2. Prompts and pictures, then the completions.
     questions = read_questions(arguments.prompt_path, arguments.data_path, limit=arguments.questions).questions
     start = time.perf_counter()
