@@ -31,7 +31,7 @@ class Placement:
 
 def placement_of(values: Mapping[str, Any], num_gpus: int) -> Placement:
     """`place` for a run's flags, with the process counts from the launcher's environment variables. `num_gpus`: of this node."""
-    local = num_local_processes()
+    local, num_processes = num_local_processes(), int(os.environ.get("WORLD_SIZE", "1"))
     if local == 1 and "LOCAL_RANK" not in os.environ and num_gpus > 1:
         raise UserError(
             f"{num_gpus} GPUs are visible, and python starts one process: use torchrun --nproc_per_node=N train_model.py ..., "
@@ -43,12 +43,12 @@ def placement_of(values: Mapping[str, Any], num_gpus: int) -> Placement:
         base_url=values["vllm_server_base_url"],
         gpus=gpu_names(num_gpus),
         num_local_processes=local,
-        num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local,
+        num_nodes=num_processes // local,
         tensor_parallel_size=values["vllm_tensor_parallel_size"],
         sleep=values["vllm_enable_sleep_mode"],
     )
     if values["rollouts_ahead"]:
-        check_ahead(values, placement.kind, num_processes=int(os.environ.get("WORLD_SIZE", "1")))
+        check_ahead(values, placement.kind, num_processes=num_processes)
     return placement
 
 

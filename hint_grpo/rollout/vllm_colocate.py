@@ -30,7 +30,7 @@ from vllm.sampling_params import RequestOutputKind
 from hint_grpo.machine.processes import free_port
 from hint_grpo.rollout.escalation import Escalation, Job, Orders, Sampled, Turn
 from hint_grpo.rollout.vllm_common import SCORERS, Pieces, forget_prefixes, repack_tied_head, sampling_settings
-from hint_grpo.rollout.weights import layers_to_send, tensors
+from hint_grpo.rollout.weights import EngineWeights, layers_to_send, tensors
 
 SCORING_STEPS = 2  # engine steps after which a job's result is used; scoring runs in parallel until then
 WHOLE = 2**31 - 1  # tokens between two outputs of a completion: only the first one and the end
@@ -51,13 +51,8 @@ class InFlight:
         return self.pieces.add(piece.index, piece.token_ids, logps, piece.finish_reason)
 
 
-class ColocatedVLLM(VLLMGeneration):
+class ColocatedVLLM(EngineWeights, VLLMGeneration):
     """A `RolloutBackend` over an in-process vLLM engine."""
-
-    loaded_the_policy = False
-    """Whether the engine has loaded the files that the policy was loaded from (`run.engine_loads_the_policy`)."""
-    has_frozen = False
-    """Whether the engine has the weights that are not trained, loaded or handed over."""
 
     def __init__(self, trainer: Any, suppressed_ids: list[int], *, context_length: int, max_num_seqs: int) -> None:
         self.suppressed_ids = suppressed_ids

@@ -42,7 +42,7 @@ from hint_grpo.rollout.escalation import Escalation, Job, Orders, Sampled, Turn
 from hint_grpo.rollout.server_process import ServerProcess, refused, wait_until_up
 from hint_grpo.rollout.vllm_common import SCORERS, forget_prefixes, sampling_settings
 from hint_grpo.rollout.vllm_stream import StreamedCompletion
-from hint_grpo.rollout.weights import Layer, announcement, layers_to_send, tensors
+from hint_grpo.rollout.weights import EngineWeights, Layer, announcement, layers_to_send, tensors
 
 ANSWER_TIMEOUT_S = 3600.0
 START_COMMAND = "python -m hint_grpo.rollout.serve MODEL --port PORT"
@@ -62,13 +62,8 @@ class WeightClient(VLLMClient):
         self.session.headers.update(authorization(self.token))
 
 
-class ServedVLLM(VLLMGeneration):
+class ServedVLLM(EngineWeights, VLLMGeneration):
     """A `RolloutBackend` over HTTP. `server` is the process that rank 0 started; None if the user runs the server."""
-
-    loaded_the_policy = False
-    """Whether the server has loaded the files that the policy was loaded from (`run.engine_loads_the_policy`)."""
-    has_frozen = False
-    """Whether the server has the weights that are not trained, loaded or handed over."""
 
     def __init__(
         self, trainer: Any, suppressed_ids: list[int], *, context_length: int, server: ServerProcess | None

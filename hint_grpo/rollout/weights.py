@@ -24,6 +24,15 @@ import torch
 from accelerate.utils import is_peft_model
 
 
+class EngineWeights:
+    """Which of the policy's weights vLLM has; a base class of both backends."""
+
+    loaded_the_policy = False
+    """Whether it has loaded the files that the policy was loaded from (`run.engine_loads_the_policy`)."""
+    has_frozen = False
+    """Whether it has the weights that are not trained, loaded or handed over."""
+
+
 @dataclass(slots=True)
 class Layer:
     """Parameters that are gathered and sent together.

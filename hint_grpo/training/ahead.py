@@ -7,8 +7,8 @@ So the completions of a batch were made by weights that are one update old: off-
 token, which correct vLLM's rounding, correct this too (`hint_grpo.training.importance`). Weights are handed over between two
 batches, when no request is in flight.
 
-A batch is sampled in a thread of its own. It shares nothing that changes with the training: the processor is a copy (a
-tokenizer must not be used by two threads), and so is what the hint policy knows of earlier steps. A checkpoint waits for the
+A separate thread samples the batch. It shares nothing that changes with the training: it has a copy of the processor (two
+threads must not use one tokenizer) and of what the hint policy knows of earlier steps. A checkpoint waits for the
 batch and stores it (`store`), since the weights that made it are gone when a run is resumed (`restore`).
 """
 
@@ -34,9 +34,8 @@ from hint_grpo.training.sampling import BatchSampler, reward_arguments
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A batch that is being sampled for `step`, and what the reward functions log for that step meanwhile."""
+    """A batch that is being sampled, and what the reward functions log for its step meanwhile."""
 
-    step: int
     batch: Future[RolloutBatch]
     logged: list[tuple[str, float]] = field(default_factory=list)
 
@@ -52,7 +51,7 @@ def start(
 
     `encoder` is for that thread alone. An exception in the thread is raised where the batch is taken.
     """
-    pending, weights_step = Pending(step, Future()), state.global_step
+    pending, weights_step = Pending(Future()), state.global_step
     state = copy(state)
     state.global_step = step - 1  # as the reward functions see it when the batch's own step samples
     own = replace(
@@ -131,7 +130,7 @@ def restore(file: Path, builder: TurnBuilder, dataset: Sequence[dict[str, Any]])
         turns = [group.turn for group in groups]
         prompts.append(PreparedPrompt(row, turns, stored["num_skipped"], stored["rejected"]))
         rollouts.append(Rollout(by_level, stored["chosen"], discarded, stored["mixed"]))
-    pending = Pending(values["step"], Future(), [(name, value) for name, value in values["logged"]])
+    pending = Pending(Future(), [(name, value) for name, value in values["logged"]])
     pending.batch.set_result(RolloutBatch(values["step"], prompts, rollouts, values["weights_step"]))
     return pending
 

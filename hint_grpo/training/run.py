@@ -68,8 +68,7 @@ def load_processor(model: ModelConfig, training: HintGRPOConfig) -> Any:
 def check_memory(training: HintGRPOConfig, model: ModelConfig) -> None:
     """Prints whether this machine's memory is enough for ZeRO offload, once per node. Raises UserError if it cannot be."""
     zero = training.hf_deepspeed_config.config.get("zero_optimization", {}) if training.deepspeed else {}
-    memory = host_memory()
-    if memory is None or not offload.is_used(zero):
+    if not offload.is_used(zero) or (memory := host_memory()) is None:
         return
     need = offload.offload_need(
         zero,
