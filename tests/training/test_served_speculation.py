@@ -94,10 +94,26 @@ def test_a_closed_connection_ends_its_requests(trainer, samples, server, monkeyp
 
 def test_new_weights_arrive_after_stopped_turns(trainer, samples, monkeypatch):
     """vLLM drops its cached prefixes only when no request holds them."""
-    monkeypatch.setattr(trainer.scorer, "accuracy", lambda completions, **_: [1.0] * len(completions))
+    hinted: list[StreamedCompletion] = []
+    stream_one = trainer.backend._stream
+
+    def stream_and_note(stream, turn, place, request):
+        if turn.hint.level > 0:
+            hinted.append(stream)
+        return stream_one(stream, turn, place, request)
+
+    def right_once_a_hinted_one_has_begun(completions, **_):
+        """A level that is stopped before its first token arrives would have nothing to count."""
+        deadline = time.monotonic() + 60
+        while not any(sum(stream._pieces.lengths) for stream in list(hinted)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return [1.0] * len(completions)
+
+    monkeypatch.setattr(trainer.backend, "_stream", stream_and_note)
+    monkeypatch.setattr(trainer.scorer, "accuracy", right_once_a_hinted_one_has_begun)
     for step in (20, 21, 22):
+        hinted.clear()
         trainer.state.global_step = step
         rollouts, _ = sampled(trainer, samples[:6], "speculative")
         assert [rollout.chosen for rollout in rollouts] == [0] * 6
-        # A level that is stopped before its first token arrives has nothing to count.
         assert any(rollout.discarded for rollout in rollouts)
