@@ -37,7 +37,7 @@ from unittest.mock import patch
 
 import torch
 from datasets import Dataset
-from transformers import AutoProcessor
+from transformers import AutoProcessor, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.measuring import StepTimes, device_name, in_fresh_process, peak_of, rss
@@ -116,6 +116,7 @@ def time_steps(world: World, folder: Path, tokens: int, steps: int, rounds: int)
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     clocks = {variant: StepTimes() for variant in VARIANTS}
     for variant, trainer in trainers.items():
+        trainer.remove_callback(PrinterCallback)
         trainer.add_callback(clocks[variant])
     for _ in range(rounds + 1):
         for variant, trainer in trainers.items():

@@ -83,6 +83,11 @@ def check_model_files(folder: Path, what: str, *, weights: Sequence[str] = ()) -
         )
     found = [path for pattern in weights for path in folder.glob(pattern)]
     if weights and not found:
+        if any(folder.glob("*.bin")):
+            raise UserError(
+                f"{what} holds weights as pickles (*.bin), which are not read here: save the model as safetensors, with "
+                "save_pretrained of transformers"
+            )
         raise UserError(f"{what} holds no weights (*.safetensors): download the model again")
     if any(not path.is_file() or path.stat().st_size == 0 for path in found):
         raise UserError(f"{what} holds an empty weights file: the download is incomplete, download the model again")

@@ -21,8 +21,8 @@ from hint_grpo.evaluation.settings import (
     check_processes,
     default_output,
 )
-from hint_grpo.hub import ANY_WEIGHTS, check_model_files, download_model, find_model, is_folder
-from hint_grpo.machine.errors import UserError, did_you_mean, run_main
+from hint_grpo.hub import SAFETENSORS, check_model_files, download_model, find_model, is_folder
+from hint_grpo.machine.errors import UserError, did_you_mean, program, run_main
 from hint_grpo.machine.files import check_output
 from hint_grpo.machine.hardware import check_gpus, count_gpus
 from hint_grpo.plugins import is_reference
@@ -32,7 +32,7 @@ EPILOG = """\
 The last line on stdout is `Accuracy: 46.68%`, by the paper's protocol and at the last scale given (for MM-Vet, which is
 judged elsewhere, it names the file for its evaluator). To resume an interrupted run, run the same command again. To compare
 two runs: `python -m hint_grpo.evaluation compare RUN_A RUN_B`."""
-HELP_HINT = "(python test_model.py --help lists the flags)"
+HELP_HINT = f"({program('python test_model.py', 'hint-grpo-eval')} --help lists the flags)"
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def settings_from(options: argparse.Namespace) -> EvaluationSettings:
 def check(settings: EvaluationSettings) -> None:
     """UserError for a mistake that can be found without torch: paths, the model's files, GPUs."""
     name = str(settings.model_path)
-    weights = ANY_WEIGHTS if is_folder(name) else ()
+    weights = SAFETENSORS if is_folder(name) else ()
     check_model_files(find_model(name, "--model_path"), f"--model_path {name}", weights=weights)
     if settings.prompt_path is not None and not settings.prompt_path.is_file():
         raise UserError(f"--prompt_path {settings.prompt_path} does not exist: give a question file")

@@ -4,8 +4,13 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 
 from hint_grpo.machine import interrupts
+
+
+READER_GONE = 141  # a shell's exit code for a process that SIGPIPE ended
 
 
 class UserError(Exception):
@@ -22,9 +27,26 @@ def run_main(main: Callable[[], int | None]) -> None:
     with interrupts.handled():
         try:
             code = _run(main)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not _reader_is_gone():
+                raise
+            code = READER_GONE
         except KeyboardInterrupt:
             interrupts.end("interrupted")  # inside the block: the echo of the same press may still come
     sys.exit(code or 0)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads stdout any more, as after `--help | head`. If so, what is still to be written is dropped."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
+        return True
+    return False
 
 
 def _run(main: Callable[[], int | None]) -> int | None:
@@ -41,6 +63,11 @@ def _run(main: Callable[[], int | None]) -> int | None:
         if not interrupts.pressed():
             raise
         raise KeyboardInterrupt from None  # a consequence of Ctrl-C, such as a lost connection to another rank
+
+
+def program(script: str, command: str) -> str:
+    """What the user called: the installed `command`, or else `script`, for messages that say how to call it again."""
+    return command if Path(sys.argv[0]).name == command else script
 
 
 # ----------------------------------------------------------------------------------------------------

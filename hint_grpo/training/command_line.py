@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hint_grpo import hub
 from hint_grpo.families import read_config as read_model_config
-from hint_grpo.machine.errors import UserError, did_you_mean, run_main
+from hint_grpo.machine.errors import UserError, did_you_mean, program, run_main
 from hint_grpo.machine.hardware import count_gpus
 from hint_grpo.training import flag_checks, flag_values
 from hint_grpo.training.flag_help import print_help
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from hint_grpo.training.config import HintGRPOConfig, ScriptArguments
 
-HELP_HINT = "(train_model.py --help lists the flags)"
+HELP_HINT = f"({program('train_model.py', 'hint-grpo-train')} --help lists the flags)"
 # LoRA adapts the language model's projections; the vision encoder is not trained.
 LORA_TARGETS = r".*language_model\..*_proj"
 

@@ -1,5 +1,6 @@
 """The command line: published flags mean what they say, and a mistake gets one line with the fix."""
 
+import os
 import subprocess
 import sys
 
@@ -145,6 +146,31 @@ def test_which_rank_prints_an_error(monkeypatch, capsys):
     assert said(3, 3, UserError("a")) == ""  # rank 0 prints it
     assert said(8, 0, UserError("a")) == "error (rank 8): a\n"  # another node may lack what the first one has
     assert said(3, 3, RankError("a")) == "error (rank 3): a\n"
+
+
+@pytest.mark.parametrize("script", ["train_model.py", "test_model.py"])
+def test_help_whose_reader_is_gone(repository, script):
+    """As with `--help | head -1`, deterministically: the pipe is closed before anything is written."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end) as closed_pipe:
+        run = subprocess.run(
+            [sys.executable, script, "--help"],
+            stdout=closed_pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=repository,
+            check=False,
+        )
+    assert (run.returncode, run.stderr) == (141, "")
+
+
+def test_a_broken_pipe_elsewhere_is_an_error():
+    def main():
+        raise BrokenPipeError("of another process")
+
+    with pytest.raises(BrokenPipeError, match="of another process"):
+        run_main(main)
 
 
 def test_exit_code_and_a_single_line(flags, repository, tmp_path):
