@@ -97,7 +97,9 @@ def make(variant: str, world: World, folder: Path, tokens: int, steps: int) -> G
             for row in dataset.select(range(64))
         ]
         args = GRPOConfig(**settings(folder, tokens, steps, PROMPTS * GROUP))
-        return GRPOTrainer(reward_funcs=[accuracy], args=args, train_dataset=Dataset.from_list(rows), **common)
+        trainer = GRPOTrainer(reward_funcs=[accuracy], args=args, train_dataset=Dataset.from_list(rows), **common)
+        trainer.remove_callback(PrinterCallback)
+        return trainer
     config = HintGRPOConfig(
         **settings(folder, tokens, steps, PROMPTS),
         num_groups=1 if variant == ONE else 3,
@@ -105,9 +107,11 @@ def make(variant: str, world: World, folder: Path, tokens: int, steps: int) -> G
         max_prompt_length=1024,
     )
     kind = OriginalSchedule if variant == ORIGINAL else ProfiledTrainer
-    return kind(
+    trainer = kind(
         reward_funcs=[accuracy], accuracy=accuracy, args=config, train_dataset=dataset.select(range(64)), **common
     )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def time_steps(world: World, folder: Path, tokens: int, steps: int, rounds: int) -> dict[str, list[float]]:
@@ -116,7 +120,6 @@ def time_steps(world: World, folder: Path, tokens: int, steps: int, rounds: int)
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     clocks = {variant: StepTimes() for variant in VARIANTS}
     for variant, trainer in trainers.items():
-        trainer.remove_callback(PrinterCallback)
         trainer.add_callback(clocks[variant])
     for _ in range(rounds + 1):
         for variant, trainer in trainers.items():
