@@ -23,7 +23,6 @@ from queue import SimpleQueue
 from typing import Any
 
 import requests
-import torch
 from accelerate.utils import broadcast_object_list, patch_environment
 from safetensors.torch import save_file
 from trl.generation.vllm_client import VLLMClient
@@ -158,22 +157,16 @@ class ServedVLLM(EngineWeights, VLLMGeneration):
         if not self.accelerator.is_main_process:
             self._gather_with_rank_0(layers)
             return
-        weights = {}
-        for name, tensor in self._gathered(layers):
-            weights[name] = tensor.clone() if self._dist.is_fsdp else tensor  # FSDP frees it when its iterator moves on
         self.weights_folder.mkdir(parents=True, exist_ok=True)
-        save_file(weights, self.weights_folder / "model.safetensors")
+        save_file(dict(tensors(layers)), self.weights_folder / "model.safetensors")
         folder = str(self.weights_folder.resolve())
         self._call("post", "/collective_rpc", json={"method": "load_weights_from", "args": [folder]})
         shutil.rmtree(self.weights_folder)
 
     def _gather_with_rank_0(self, layers: Sequence[Layer]) -> None:
-        if self._dist.is_zero3 or self._dist.is_fsdp:
-            for _ in self._gathered(layers):
+        if self._dist.is_zero3:
+            for _ in tensors(layers):
                 pass
-
-    def _gathered(self, layers: Sequence[Layer]) -> Iterator[tuple[str, torch.Tensor]]:
-        return self._iter_named_params() if self._dist.is_fsdp else tensors(layers)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
