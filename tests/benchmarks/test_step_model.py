@@ -67,11 +67,19 @@ def test_a_prompt_that_always_fails_is_trained_on_at_level_0():
 
 def test_the_seconds_of_a_step():
     """Sampling: 4 steps of one row. Training: 3 passes over 1 * (10 + 4) tokens of 0.1 s, and 2 s."""
-    node = Node(DECODING, forward_token=0.1, passes=3, fixed=2.0, num_ranks=1)
+    node = Node(DECODING, forward_token=0.1, passes=3, update=2.0, hand_over=9.0, num_ranks=1)
     assert step_seconds(work([[[4], [3]]], [0]), "lazy", node) == pytest.approx((6.0, 4.2 + 2.0))
     # Level 1, which is not trained on, is scored too: two passes over 10 + 2 + 3 tokens.
     scored = step_seconds(work([[[4], [3]]], [0]), "lazy", node, scores_all_levels=True)
     assert scored == pytest.approx((6.0, 6.2 + 2 * 15 * 0.1))
+
+
+def test_the_hand_over_overlaps_nothing():
+    """Sampling takes longest here, so a step that samples ahead saves the update, 1 s, and nothing else."""
+    node = Node(Decoding(base=1.0, row=0.0), forward_token=0.0, passes=5, update=1.0, hand_over=2.0, num_ranks=1)
+    times = over_plain(num_levels=1, prompts=1, sigma=0.6, num_steps=1, node=node)
+    assert times["sampling"] * times["plain"] == pytest.approx(times["plain"] - 3)
+    assert times["ahead"] * times["plain"] == pytest.approx(times["plain"] - 1)
 
 
 def test_two_equations_give_the_two_constants():
