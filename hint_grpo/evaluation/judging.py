@@ -23,7 +23,7 @@ from hint_grpo.machine.files import replace_file
 from hint_grpo.plugins import is_reference
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.scoring.choices import last_yes_or_no, letters_given, letters_led_to, yes_or_no
-from hint_grpo.scoring.plugged import plugged_scorer
+from hint_grpo.scoring.plugged import plugged_scorer, try_scorer
 from hint_grpo.scoring.single_value import MAX_CHARACTERS, read_single_value
 from hint_grpo.scoring.vocabulary import UP_TO_ANSWER_IS, is_option, texts_by_letter
 
@@ -61,6 +61,13 @@ def judge_again(result: Result, protocol: str = ACCURACY_PROTOCOLS[0]) -> Result
         correct_paper=is_judged_correct(result.completion, result.ground_truth, result.judging, protocol),
         correct_strict=is_judged_correct(result.completion, result.ground_truth, result.judging, "strict"),
     )
+
+
+def try_protocol(protocol: str, question: Question) -> None:
+    """Judges a made-up answer by the user's own scorer, if `protocol` names one. Raises UserError if that fails."""
+    if is_reference(protocol):
+        answer = question.ground_truth
+        try_scorer(protocol, f"<think>\nIt is {answer}.</think><answer>{answer}</answer>", answer)
 
 
 def is_judged_correct(completion: str, gold: str, judging: Judging, protocol: str) -> bool:

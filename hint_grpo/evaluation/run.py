@@ -20,7 +20,7 @@ from tqdm import tqdm
 from hint_grpo.calibration.decoder import DecodeRequest, choose_backend, choose_dtype_name
 from hint_grpo.data.decoded import DecodedPictures
 from hint_grpo.data.questions import Question
-from hint_grpo.evaluation.judging import judge_answer, write_completions
+from hint_grpo.evaluation.judging import judge_answer, try_protocol, write_completions
 from hint_grpo.evaluation.pool import ChunkSizes, DecodedAnswer, Pool, Task, choose_slots, expected_slots, visible_gpus
 from hint_grpo.evaluation.questions import UsableQuestions, usable_questions
 from hint_grpo.evaluation.report import draw_scales
@@ -206,6 +206,7 @@ def run_evaluation(settings: EvaluationSettings, *, show_progress: bool = True) 
             # They import torch and vLLM while the questions are checked here; only then do they load the model.
             pool.start(expected_slots(settings.gpu_ids, settings.num_processes)[: settings.limit])
         usable = usable_questions(settings, decoded)
+        try_protocol(settings.protocol, usable.questions[0])
         print(preset_line(settings.preset, asdict(settings)), file=sys.stderr)
         runs = _begin(settings, backend, usable)
         num_processes = _decode(settings, runs, usable, pool, decoded, show_progress)

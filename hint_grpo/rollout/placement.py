@@ -140,7 +140,7 @@ def schedule_of(escalation: str, kind: Kind, *, on_gpu: bool, num_levels: int) -
     if escalation != "auto":
         return cast(Schedule, escalation), "as set by --escalation"
     if num_levels == 1:
-        return "lazy", "auto: there is one level"
+        return "lazy", "auto: the hint policy has one level"
     if kind == "transformers":
         return "lazy", "auto: transformers cannot stop single completions"
     if not on_gpu:

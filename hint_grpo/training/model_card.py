@@ -196,6 +196,6 @@ def _measured(utilization: Utilization | None) -> str:
         return "Nothing yet: no step is recorded."
     return (
         f"Over {utilization.num_prompts} prompts in {utilization.last_step} steps, the share of prompts whose "
-        f"answers differ in reward (data utilisation) was {utilization.valid:.3f}. Without hints it would have been "
+        f"answers differ in reward (data utilisation) was {utilization.valid:.3f}. By the first level alone it would have been "
         f"{utilization.valid_level0:.3f}. For a share of {utilization.never_correct:.3f}, no answer was right at any hint level."
     )

@@ -9,16 +9,19 @@ from hint_grpo.data.questions import Judging, Question
 from hint_grpo.evaluation.cli import parse, settings_from
 from hint_grpo.evaluation.datasets.registry import ADAPTERS, adapter_of
 from hint_grpo.evaluation.judging import is_judged_correct, judge_answer
+from hint_grpo.evaluation.pool import Pool
 from hint_grpo.evaluation.questions import find_questions
 from hint_grpo.evaluation.rescore import rescore
 from hint_grpo.evaluation.results import RESULTS_FILE, Answer, Result, write_results
-from hint_grpo.evaluation.settings import default_output
+from hint_grpo.evaluation.run import run_evaluation
+from hint_grpo.evaluation.settings import EvaluationSettings, default_output
 from hint_grpo.machine.errors import UserError
 
 FILE = """
 from hint_grpo.evaluation.datasets.adapter import Adapter
 CLOCKS = Adapter(name="clocks", hub_id="me/clocks", split="test", question="q", answer="a", judge="value", image="photo")
 def starts_alike(completion, solution): return completion[:1] == solution[:1]
+def unfinished(completion, solution): return float(completion)
 """
 
 
@@ -84,3 +87,18 @@ def test_mistakes_in_a_scorer(file: str) -> None:
         parse([*words, "--scorer", "strict"])
     with pytest.raises(UserError, match="it is a Adapter; give a function"):
         settings_from(parse([*words, "--scorer", f"{file}:CLOCKS"]))
+
+
+def test_a_scorer_that_fails_is_found_before_a_model_loads(
+    file: str, world, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pool, "run", lambda *_: pytest.fail("a model would load now"))
+    settings = EvaluationSettings(
+        model_path=world.models["Qwen2.5-VL"],
+        data_path=world.test_data,
+        prompt_path=world.test_prompts,
+        output_dir=tmp_path / "out",
+        protocol=f"{file}:unfinished",
+    )
+    with pytest.raises(UserError, match=r"unfinished: fails on .*: mine.py:5: ValueError"):
+        run_evaluation(settings, show_progress=False)

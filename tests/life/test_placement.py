@@ -90,7 +90,7 @@ def test_auto_speculates_where_vllm_samples_on_a_gpu():
             "lazy",
             "auto: on a CPU every token costs time",
         )
-        assert schedule_of("auto", kind, on_gpu=True, num_levels=1) == ("lazy", "auto: there is one level")
+        assert schedule_of("auto", kind, on_gpu=True, num_levels=1) == ("lazy", "auto: the hint policy has one level")
         for name in ("lazy", "eager", "speculative"):
             assert schedule_of(name, kind, on_gpu=False, num_levels=3)[0] == name
     assert schedule_of("auto", "transformers", on_gpu=True, num_levels=3)[0] == "lazy"
