@@ -166,7 +166,8 @@ A_NODE = Node(
 
 
 def step_seconds(work: Work, schedule: Schedule, node: Node, *, scores_all_levels: bool = False) -> tuple[float, float]:
-    """(sampling, training without the hand-over). scores_all_levels: policy and reference score the groups of all levels, as in the original code."""
+    """(sampling, training without the hand-over). scores_all_levels: policy and reference score the groups of all levels, as in
+    the original code."""
     training = node.passes * node.forward_token * tokens_of_busiest(work, node.num_ranks)
     if scores_all_levels:
         others = [replace(work, needed_B=[level] * len(work.needed_B)) for level in range(1, work.num_levels)]

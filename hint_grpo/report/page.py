@@ -59,7 +59,12 @@ CHARTS: tuple[tuple[str, tuple[Metric, ...], Metric, str], ...] = (
         UTILIZATION,
         "Share of prompts whose trained group has different rewards.",
     ),
-    ("Reward at level 0", (LEVEL0_REWARD,), LEVEL0_REWARD, "Mean reward at the first level, which has no hint unless the hint policy always gives one."),
+    (
+        "Reward at level 0",
+        (LEVEL0_REWARD,),
+        LEVEL0_REWARD,
+        "Mean reward at the first level: without a hint, unless the hint policy always gives one.",
+    ),
     ("Never correct", (NEVER_CORRECT,), NEVER_CORRECT, "Share of prompts without a right completion at any level."),
     ("Hint level", (MEAN_LEVEL,), MEAN_LEVEL, "Mean level trained on; 0 is the question without a hint."),
     (
