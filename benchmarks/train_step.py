@@ -98,18 +98,17 @@ def make(variant: str, world: World, folder: Path, tokens: int, steps: int) -> G
         ]
         args = GRPOConfig(**settings(folder, tokens, steps, PROMPTS * GROUP))
         trainer = GRPOTrainer(reward_funcs=[accuracy], args=args, train_dataset=Dataset.from_list(rows), **common)
-        trainer.remove_callback(PrinterCallback)
-        return trainer
-    config = HintGRPOConfig(
-        **settings(folder, tokens, steps, PROMPTS),
-        num_groups=1 if variant == ONE else 3,
-        escalation="eager" if variant == ORIGINAL else "lazy",
-        max_prompt_length=1024,
-    )
-    kind = OriginalSchedule if variant == ORIGINAL else ProfiledTrainer
-    trainer = kind(
-        reward_funcs=[accuracy], accuracy=accuracy, args=config, train_dataset=dataset.select(range(64)), **common
-    )
+    else:
+        config = HintGRPOConfig(
+            **settings(folder, tokens, steps, PROMPTS),
+            num_groups=1 if variant == ONE else 3,
+            escalation="eager" if variant == ORIGINAL else "lazy",
+            max_prompt_length=1024,
+        )
+        kind = OriginalSchedule if variant == ORIGINAL else ProfiledTrainer
+        trainer = kind(
+            reward_funcs=[accuracy], accuracy=accuracy, args=config, train_dataset=dataset.select(range(64)), **common
+        )
     trainer.remove_callback(PrinterCallback)
     return trainer
 

@@ -24,7 +24,8 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # At least one of these marks a model that accepts pictures.
 IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 SAFETENSORS = ("*.safetensors",)
-ANY_WEIGHTS = (*SAFETENSORS, "*.bin")
+PICKLES = ("*.bin",)
+ANY_WEIGHTS = (*SAFETENSORS, *PICKLES)
 # What is downloaded to check a model before its weights are needed.
 SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
 
@@ -83,7 +84,7 @@ def check_model_files(folder: Path, what: str, *, weights: Sequence[str] = ()) -
         )
     found = [path for pattern in weights for path in folder.glob(pattern)]
     if weights and not found:
-        if any(folder.glob("*.bin")):
+        if any(any(folder.glob(pattern)) for pattern in PICKLES):
             raise UserError(
                 f"{what} holds weights as pickles (*.bin), which are not read here: save the model as safetensors, with "
                 "save_pretrained of transformers"

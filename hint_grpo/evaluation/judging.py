@@ -21,9 +21,10 @@ from hint_grpo.evaluation.results import Answer, Result
 from hint_grpo.evaluation.settings import ACCURACY_PROTOCOLS
 from hint_grpo.machine.files import replace_file
 from hint_grpo.plugins import is_reference
+from hint_grpo.prompts import THINK_OPEN
 from hint_grpo.scoring import extract_answer, score
 from hint_grpo.scoring.choices import last_yes_or_no, letters_given, letters_led_to, yes_or_no
-from hint_grpo.scoring.plugged import plugged_scorer, try_scorer
+from hint_grpo.scoring.plugged import plugged_scorer, right_completion, try_scorer
 from hint_grpo.scoring.single_value import MAX_CHARACTERS, read_single_value
 from hint_grpo.scoring.vocabulary import UP_TO_ANSWER_IS, is_option, texts_by_letter
 
@@ -65,9 +66,9 @@ def judge_again(result: Result, protocol: str = ACCURACY_PROTOCOLS[0]) -> Result
 
 def try_protocol(protocol: str, question: Question) -> None:
     """Judges a made-up answer by the user's own scorer, if `protocol` names one. Raises UserError if that fails."""
-    if is_reference(protocol):
-        answer = question.ground_truth
-        try_scorer(protocol, f"<think>\nIt is {answer}.</think><answer>{answer}</answer>", answer)
+    if _has_own_scorer(protocol, question.judging):
+        gold = question.ground_truth
+        try_scorer(protocol, f"{THINK_OPEN}{right_completion(gold)}", gold)
 
 
 def is_judged_correct(completion: str, gold: str, judging: Judging, protocol: str) -> bool:
@@ -76,7 +77,7 @@ def is_judged_correct(completion: str, gold: str, judging: Judging, protocol: st
     `gold` is a value, the correct option's letter, "yes" or "no". False for the kind "none", which is judged elsewhere. If
     `protocol` is a path to a scorer, that decides for every kind: 1 or more is correct.
     """
-    if is_reference(protocol) and judging.judge != "none":
+    if _has_own_scorer(protocol, judging):
         return plugged_scorer(protocol)(completion, gold) >= 1
     if judging.judge == "choice":
         return _chosen_letter(completion, judging.options, protocol) == gold
@@ -101,6 +102,11 @@ def letter_of(text: str, options: tuple[str, ...]) -> str | None:
     if len(letters) == 1 and is_option(letters[0], len(options)):
         return letters[0]
     return _option_with_words(text, options) or (None if len(letters) > 1 else _option_with_value(text, options))
+
+
+def _has_own_scorer(protocol: str, judging: Judging) -> bool:
+    """Whether the user's own scorer judges this kind of question: every kind but those that are judged elsewhere."""
+    return is_reference(protocol) and judging.judge != "none"
 
 
 def _chosen_letter(completion: str, options: tuple[str, ...], protocol: str) -> str | None:

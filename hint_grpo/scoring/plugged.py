@@ -177,6 +177,11 @@ def plugged_scorer(reference: str) -> Scorer:
     return scorer
 
 
+def right_completion(solution: str) -> str:
+    """A made-up correct completion, after its `<think>`, to try a user's function with."""
+    return f"It is {solution}.</think><answer>{solution}</answer>"
+
+
 def try_scorer(reference: str, completion: str, solution: str) -> None:
     """Calls a scorer once. Raises UserError if it fails, or returns something else than a number."""
     try:

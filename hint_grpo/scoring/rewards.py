@@ -13,7 +13,7 @@ from hint_grpo.plugins import is_reference
 from hint_grpo.prompts import THINK_OPEN, training_messages
 from hint_grpo.scoring import pool
 from hint_grpo.scoring.checker import check_protocol, has_released_format, is_well_formatted, score
-from hint_grpo.scoring.plugged import PluggedReward, plugged_reward, plugged_scorer, try_scorer
+from hint_grpo.scoring.plugged import PluggedReward, plugged_reward, plugged_scorer, right_completion, try_scorer
 
 RewardFunction = Callable[..., Sequence[float | None]]  # one reward per completion; the built-in ones give 0.0 or 1.0
 
@@ -80,7 +80,7 @@ def try_rewards(
 
     A right and a wrong completion alternate. `state` is the `trainer_state` that the functions get.
     """
-    texts = [f"It is {row['solution']}.</think><answer>{row['solution']}</answer>", "I do not know."]
+    texts = [right_completion(row["solution"]), "I do not know."]
     completions = [texts[place % 2] for place in range(num_completions)]
     given = reward_columns(row, num_completions) | {
         "completions": completions,

@@ -8,7 +8,7 @@ from tiny_datasets import picture
 from hint_grpo.data.questions import Judging, Question
 from hint_grpo.evaluation.cli import parse, settings_from
 from hint_grpo.evaluation.datasets.registry import ADAPTERS, adapter_of
-from hint_grpo.evaluation.judging import is_judged_correct, judge_answer
+from hint_grpo.evaluation.judging import is_judged_correct, judge_answer, try_protocol
 from hint_grpo.evaluation.pool import Pool
 from hint_grpo.evaluation.questions import find_questions
 from hint_grpo.evaluation.rescore import rescore
@@ -102,3 +102,10 @@ def test_a_scorer_that_fails_is_found_before_a_model_loads(
     )
     with pytest.raises(UserError, match=r"unfinished: fails on .*: mine.py:5: ValueError"):
         run_evaluation(settings, show_progress=False)
+
+
+def test_a_scorer_is_not_tried_on_what_it_does_not_judge(file: str) -> None:
+    judged_elsewhere = Question("1", "", "", "Q", "", "f:1", Judging("none"))
+    try_protocol(f"{file}:unfinished", judged_elsewhere)
+    with pytest.raises(UserError, match="unfinished: fails on"):
+        try_protocol(f"{file}:unfinished", Question("1", "", "", "Q", "30", "f:1"))
